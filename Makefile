@@ -1,0 +1,45 @@
+# The everyday commands. CMake and cargo do the work; see CMakeLists.txt for the options.
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+CMAKE_FLAGS ?=
+MAKEFLAGS += --no-print-directory
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help setup configure build demo test check header install clean
+help:
+	@echo 'make build      both libraries, examples and tests, in $(BUILD)/'
+	@echo 'make demo       show it at work: 5,000,000 messages, then a real text between 8 processes'
+	@echo 'make test       every test, Rust and C'
+	@echo 'make check      formatting, clippy without warnings, the header agrees with the code'
+	@echo 'make header     write include/disk_chan.h anew from the code'
+	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make clean      remove $(BUILD)/ and target/'
+
+setup:
+	@scripts/setup.sh
+
+configure: setup
+	@cmake -S . -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DDISK_CHAN_WERROR=ON $(CMAKE_FLAGS)
+
+build: configure
+	@cmake --build $(BUILD)
+
+demo: build
+	@demo/demo.sh $(BUILD)
+
+test: build
+	@scripts/test.sh $(BUILD)
+
+check: setup
+	@scripts/check.sh
+
+header: setup
+	@scripts/header.sh >include/disk_chan.h.new
+	@mv include/disk_chan.h.new include/disk_chan.h
+
+install: build
+	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean:
+	rm -rf $(BUILD) target

@@ -1,0 +1,118 @@
+# What ctest runs: examples, the program in README.md, the demo in small, the C tests, the header
+# in three languages, and every way a project may find us, from an installed prefix. Each test has
+# a fresh directory of its own, as working directory and as $TMPDIR.
+
+# disk_chan_test(name TIMEOUT seconds [LAST_LINE text] COMMAND program args...)
+function(disk_chan_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT;LAST_LINE" "COMMAND" ${ARGN})
+  add_test(NAME ${name} COMMAND ${CMAKE_COMMAND}
+           "-DDIRECTORY=${CMAKE_CURRENT_BINARY_DIR}/tests/${name}" "-DLAST_LINE=${arg_LAST_LINE}"
+           -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/run_test.cmake -- ${arg_COMMAND})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT})
+endfunction()
+
+# Each example states in its opening comment what it prints last.
+foreach(source IN LISTS disk_chan_examples)
+  get_filename_component(name ${source} NAME_WE)
+  file(STRINGS ${source} last REGEX "Prints last: " LIMIT_COUNT 1)
+  if(NOT last)
+    message(FATAL_ERROR "${source}: its opening comment lacks \"Prints last: ...\"")
+  endif()
+  string(REGEX REPLACE "^.*Prints last: " "" last "${last}")
+  string(REGEX REPLACE " *\\*/$" "" last "${last}")
+  disk_chan_test(example.${name} TIMEOUT 300 LAST_LINE "${last}" COMMAND $<TARGET_FILE:example_${name}>)
+endforeach()
+set_tests_properties(example.mpmc PROPERTIES PROCESSORS 2)
+
+# The program in README.md, as a reader would copy it.
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS README.md ${disk_chan_examples})
+file(READ README.md readme)
+string(FIND "${readme}" "```c\n#include <disk_chan.h>" begin)
+if(begin EQUAL -1)
+  message(FATAL_ERROR "README.md: no C program found")
+endif()
+math(EXPR begin "${begin} + 5")
+string(SUBSTRING "${readme}" ${begin} -1 readme)
+string(FIND "${readme}" "```" end)
+string(SUBSTRING "${readme}" 0 ${end} readme)
+file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/readme.c CONTENT "${readme}")
+disk_chan_program(readme ${CMAKE_CURRENT_BINARY_DIR}/readme.c)
+disk_chan_test(readme TIMEOUT 60 LAST_LINE "hello" COMMAND $<TARGET_FILE:readme>)
+
+# The demo, shortened.
+disk_chan_test(demo TIMEOUT 300 LAST_LINE "demo: all of it arrived, each line exactly once"
+               COMMAND ${CMAKE_COMMAND} -E env DEMO_MESSAGES=200000 DEMO_LINES=50000
+               ${CMAKE_CURRENT_SOURCE_DIR}/demo/demo.sh ${CMAKE_CURRENT_BINARY_DIR})
+
+# The C behaviour suite: every tests/c/test_*.c (and .cpp) is a program and a test.
+file(GLOB tests_c CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/c/test_*.c)
+file(GLOB tests_cpp CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/c/test_*.cpp)
+include(CheckLanguage)
+check_language(CXX)
+if(CMAKE_CXX_COMPILER)
+  enable_language(CXX)
+elseif(tests_cpp)
+  message(WARNING "no C++ compiler: tests/c/*.cpp are left out")
+  set(tests_cpp)
+endif()
+foreach(source IN LISTS tests_c tests_cpp)
+  get_filename_component(name ${source} NAME_WE)
+  get_filename_component(extension ${source} EXT)
+  string(REGEX REPLACE "^test_" "" short ${name})
+  string(REPLACE "." "" language ${extension})
+  disk_chan_program(${language}_${name} ${source})
+  target_include_directories(${language}_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests/c)
+  target_link_libraries(${language}_${name} PRIVATE ${CMAKE_DL_LIBS})
+  target_compile_definitions(${language}_${name} PRIVATE
+                             DISK_CHAN_SO="${disk_chan_lib}/${disk_chan_so_name}")
+  if(language STREQUAL cpp)
+    target_compile_features(${language}_${name} PRIVATE cxx_std_17)
+  endif()
+  set_target_properties(${language}_${name} PROPERTIES
+                        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-c)
+  disk_chan_test(${language}.${short} TIMEOUT 300 COMMAND $<TARGET_FILE:${language}_${name}>)
+endforeach()
+
+# The header compiles without a warning, alone, as C11, C17 and C++17.
+set(header ${CMAKE_CURRENT_SOURCE_DIR}/include/disk_chan.h)
+set(strict -Wall -Wextra -Wpedantic -Werror -fsyntax-only)
+foreach(standard c11 c17)
+  disk_chan_test(header.${standard} TIMEOUT 60 COMMAND ${CMAKE_C_COMPILER} -std=${standard} ${strict} -xc ${header})
+endforeach()
+if(CMAKE_CXX_COMPILER)
+  disk_chan_test(header.c++17 TIMEOUT 60 COMMAND ${CMAKE_CXX_COMPILER} -std=c++17 ${strict} -xc++ ${header})
+endif()
+
+# What the libraries look like from outside.
+string(REPLACE ";" "," system_libs "${disk_chan_system_libs}")
+disk_chan_test(library TIMEOUT 60 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tests/cmake/library.sh
+               ${disk_chan_so} ${disk_chan_so_name} ${header} ${disk_chan_native} ${system_libs})
+
+# Consumer projects. The installed prefix is made once; the two that build us share cargo's
+# directory with this build, so that nothing compiles twice.
+set(consumers ${CMAKE_CURRENT_SOURCE_DIR}/tests/cmake)
+if(DISK_CHAN_INSTALL)
+  set(prefix ${CMAKE_CURRENT_BINARY_DIR}/prefix)
+  add_test(NAME install COMMAND ${CMAKE_COMMAND} --install ${CMAKE_CURRENT_BINARY_DIR} --prefix ${prefix})
+  set_tests_properties(install PROPERTIES TIMEOUT 60 FIXTURES_SETUP prefix)
+
+  disk_chan_test(consumer.find_package TIMEOUT 120
+                 COMMAND ${consumers}/project.sh ${consumers}/find_package -DCMAKE_PREFIX_PATH=${prefix}
+                 -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER} -DWANTED_VERSION=${PROJECT_VERSION})
+  disk_chan_test(consumer.pkg_config TIMEOUT 120
+                 COMMAND ${consumers}/pkg_config.sh ${CMAKE_C_COMPILER} ${prefix} ${CMAKE_INSTALL_LIBDIR})
+  disk_chan_test(consumer.moved_prefix TIMEOUT 120
+                 COMMAND ${consumers}/moved.sh ${CMAKE_C_COMPILER} ${prefix} ${CMAKE_INSTALL_LIBDIR})
+  set_tests_properties(consumer.find_package consumer.pkg_config consumer.moved_prefix
+                       PROPERTIES FIXTURES_REQUIRED prefix)
+endif()
+foreach(kind add_subdirectory fetch_content)
+  disk_chan_test(consumer.${kind} TIMEOUT 900
+                 COMMAND ${consumers}/project.sh ${consumers}/${kind}
+                 -DDISK_CHAN_SOURCE=${CMAKE_CURRENT_SOURCE_DIR}
+                 -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER}
+                 -DDISK_CHAN_CARGO=${DISK_CHAN_CARGO}
+                 -DDISK_CHAN_CARGO_PROFILE=${DISK_CHAN_CARGO_PROFILE}
+                 -DDISK_CHAN_CARGO_TARGET_DIR=${DISK_CHAN_CARGO_TARGET_DIR})
+  set_tests_properties(consumer.${kind} PROPERTIES RESOURCE_LOCK cargo)
+endforeach()

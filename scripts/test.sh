@@ -1,0 +1,41 @@
+#!/bin/bash
+# test.sh BUILD: every test. cargo runs the Rust ones (dev profile: optimised a little, with overflow
+# checks and debug assertions), ctest the C ones, examples and consumer projects (against the release
+# libraries). Ends with one line: N passed, N failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+build=${1:-build}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+passed=0
+failed=0
+
+# add NAME PASSED FAILED EXIT: a runner that failed without a failed test counts as one.
+add() {
+    local f=$3
+    if [ "$4" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
+    passed=$((passed + $2))
+    failed=$((failed + f))
+    summary+="$1: $2 passed, $f failed"$'\n'
+}
+summary=
+
+echo "== cargo test"
+cargo test --locked --no-fail-fast 2>&1 | tee "$log"
+code=${PIPESTATUS[0]}
+read -r p f < <(awk '/^test result:/ { for (i = 2; i <= NF; i++) { if ($i == "passed;") p += $(i-1); if ($i == "failed;") f += $(i-1) } }
+    END { print p + 0, f + 0 }' "$log")
+add cargo "$p" "$f" "$code"
+
+echo
+echo "== ctest"
+(cd "$build" && ctest --output-on-failure --no-tests=error -j "${CTEST_JOBS:-2}") 2>&1 | tee "$log"
+code=${PIPESTATUS[0]}
+read -r p f < <(sed -n 's/.* tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*/\1 \2/p' "$log" |
+    awk '{ f = $1; t = $2 } END { print t - f, f + 0 }')
+add ctest "$p" "$f" "$code"
+
+echo
+printf '%s' "$summary"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,234 @@
+//! Durability: many producers share one flush.
+//!
+//! The durable position is the first one that is not published, or not on stable storage. Whoever needs
+//! it to move takes the flush lock and flushes for everybody who published before; the others sleep on
+//! the count of flushes. A flush that failed is never tried again into a false success: the channel is
+//! poisoned for every process. Whoever dies between the kernel's error and the poisoning leaves
+//! `FLUSHING` set: the next one dirties the range anew before it trusts a flush.
+
+use std::time::Duration;
+
+use super::pages::{Page, Pinned};
+use super::{Deadline, Shared};
+use crate::engine::abandoned::Watch;
+use crate::engine::page::Look;
+use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_POISONED};
+use crate::layout::control::{
+    ABANDONED, DURABLE, FLUSHED, FLUSHING, LOCK_FLUSH, NAMED, POISONED,
+};
+use crate::layout::group::FLOOR;
+use crate::layout::{page_of, position, slot_of};
+use crate::options::CHECKSUM_OFF;
+use crate::sync::{AcqRel, Acquire, Memory, Release, SeqCst};
+use crate::sys::{clock, futex, lock};
+
+impl Shared {
+    /// Everything before this position is on stable storage.
+    pub(crate) fn durable(&self) -> u64 {
+        self.ctl.load(DURABLE, Acquire)
+    }
+
+    /// [`DC_E_POISONED`] after an I/O failure.
+    #[inline]
+    pub(crate) fn check_poison(&self) -> Result<()> {
+        if self.ctl.load(POISONED, Acquire) != 0 {
+            return Err(poisoned(self));
+        }
+        Ok(())
+    }
+
+    /// Wait until everything before `target` is on stable storage, flushing if nobody else does.
+    pub(crate) fn flush_to(&self, target: u64, deadline: Deadline) -> Result<()> {
+        let mut watch = Watch::default();
+        // Bounded by the deadline; without one, by the stall timeout for each unpublished message.
+        loop {
+            let flushed = self.ctl.load(FLUSHED, Acquire) as u32;
+            self.check_poison()?;
+            if self.durable() >= target {
+                return Ok(());
+            }
+            let most = match self.try_flush(&mut watch)? {
+                true if self.durable() >= target => return Ok(()),
+                // Somebody in front is between claim and publication.
+                true => Duration::from_micros(50),
+                false => Duration::from_millis(20),
+            };
+            let now = self.ctl.load(FLUSHED, Acquire) as u32;
+            let seen = if most < Duration::from_millis(1) { now } else { flushed };
+            futex::wait(self.ctl.futex(FLUSHED), seen, most.min(deadline.left()));
+            if self.durable() < target && deadline.left().is_zero() {
+                return Err(Error::silent(DC_AGAIN));
+            }
+        }
+    }
+
+    /// Flush what is published, unless somebody else is at it (false).
+    fn try_flush(&self, watch: &mut Watch) -> Result<bool> {
+        let Some(_local) = self.flushing.try_lock() else { return Ok(false) };
+        let locked = lock::try_exclusive(&self.file, LOCK_FLUSH, 1);
+        if !locked.map_err(|e| self.os_dir(e, "lock"))? {
+            return Ok(false);
+        }
+        let result = self.flush(watch);
+        lock::unlock(&self.file, LOCK_FLUSH, 1);
+        self.ctl.add(FLUSHED, 1, SeqCst);
+        futex::wake(self.ctl.futex(FLUSHED), i32::MAX);
+        result.map(|()| true)
+    }
+
+    fn flush(&self, watch: &mut Watch) -> Result<()> {
+        self.check_poison()?;
+        let from = self.durable();
+        let to = self.published(from, watch)?;
+        let unsure = self.ctl.swap(FLUSHING, 1, SeqCst) != 0;
+        if to > from || unsure {
+            if let Err(e) = self.flush_pages(from, to, unsure) {
+                self.poison();
+                return Err(match e {
+                    Ok(e) => e,
+                    Err(errno) => {
+                        let why = crate::sys::errno::text(errno);
+                        fail!(
+                            DC_E_POISONED,
+                            "{}: a flush failed ({why}): what was sent since position {from} may not \
+                             be on stable storage; close the channel everywhere and reopen it",
+                            self.path.display()
+                        )
+                    }
+                });
+            }
+            self.ctl.raise(DURABLE, to, AcqRel);
+            if self.checksum == CHECKSUM_OFF {
+                // Without checksums only the mark tells after a power cut what is whole.
+                if self.file.sync_data().is_err() {
+                    self.poison();
+                    return Err(poisoned(self));
+                }
+            }
+        }
+        self.ctl.store(FLUSHING, 0, Release);
+        Ok(())
+    }
+
+    fn flush_pages(&self, from: u64, to: u64, unsure: bool) -> std::result::Result<(), std::result::Result<Error, i32>> {
+        let last = page_of(to);
+        let mut number = page_of(from).max(self.window().oldest);
+        while number <= last {
+            match self.pin(number).map_err(Ok)? {
+                Pinned::Page(page) => {
+                    if unsure {
+                        redirty(&page);
+                    }
+                    page.file.fd.sync_data().map_err(Err)?;
+                    number += 1;
+                }
+                // Dropped meanwhile, or numbers skipped by a recovery.
+                Pinned::Missing if number < last => {
+                    number = self.page_after(number).map_err(Ok)?.max(number + 1);
+                }
+                Pinned::Missing => break,
+            }
+        }
+        if self.ctl.load(NAMED, Acquire) < last {
+            self.dir.sync().map_err(Err)?;
+            // The window goes along: names of dropped pages may be gone from the disk.
+            self.file.sync_data().map_err(Err)?;
+            self.ctl.raise(NAMED, last, AcqRel);
+        }
+        Ok(())
+    }
+
+    /// The first position from `from` on that is not published; claims of the dead are skipped.
+    fn published(&self, from: u64, watch: &mut Watch) -> Result<u64> {
+        let mut at = from.max(position(self.window().oldest, 0));
+        // Bounded: each round passes a page, or settles a claim.
+        loop {
+            let Pinned::Page(page) = self.pin(page_of(at))? else {
+                let oldest = self.window().oldest;
+                if page_of(at) < oldest {
+                    at = position(oldest, 0);
+                    continue;
+                }
+                if page_of(at) < self.newest() {
+                    at = position(self.page_after(page_of(at))?.max(page_of(at) + 1), 0);
+                    continue;
+                }
+                return Ok(at);
+            };
+            let slot = slot_of(at);
+            let slot = slot + page.view.decided(slot, usize::MAX);
+            at = position(page.number(), slot);
+            match page.view.look(slot) {
+                Look::Unpublished => {
+                    if !self.settle(&page, slot, watch) {
+                        return Ok(at);
+                    }
+                }
+                Look::End if page.number() < self.newest() => {
+                    at = position(self.page_after(page.number())?, 0);
+                }
+                Look::End | Look::Free => return Ok(at),
+                _ => {}
+            }
+        }
+    }
+
+    /// Deal with a claim that is not published: true: it is decided now. A claimer that is gone is known
+    /// by the epochs; one that is suspended by the stall timeout.
+    pub(crate) fn settle(&self, page: &Page, slot: usize, watch: &mut Watch) -> bool {
+        let now = clock::now_ns();
+        watch.on(position(page.number(), slot), now);
+        let stalled = now - watch.since > u64::from(self.stall_timeout_ms) * 1_000_000;
+        if !stalled && !watch.cleared(&self.ctl, |index| self.alive(index)) {
+            return false;
+        }
+        if !self.read_only && page.view.bury(slot) {
+            self.ctl.add(ABANDONED, 1, AcqRel);
+        }
+        true
+    }
+
+    /// An I/O failure: nobody's durability is known any more.
+    pub(crate) fn poison(&self) {
+        self.ctl.store(POISONED, 1, SeqCst);
+        self.wake_everybody();
+    }
+
+    /// Put the acknowledgements of every group on stable storage.
+    pub(crate) fn flush_groups(&self) -> Result<()> {
+        for group in self.all_groups(self.window().groups)? {
+            group.mem().raise(FLOOR, group.floor(), AcqRel);
+            if let Err(e) = group.fd.sync_data() {
+                self.poison();
+                let why = crate::sys::errno::text(e);
+                return Err(fail!(
+                    DC_E_POISONED,
+                    "{}: flushing group \"{}\" failed ({why}); close the channel everywhere and reopen it",
+                    self.path.display(),
+                    group.name.escape_ascii()
+                ));
+            }
+        }
+        self.dir.sync().map_err(|e| {
+            self.poison();
+            self.os_dir(e, "flush")
+        })
+    }
+}
+
+/// Touch every block of a page file, so that the kernel writes it again.
+fn redirty(page: &Page) {
+    let mem = &page.view.mem;
+    for at in (0..mem.len()).step_by(4096) {
+        mem.add(at, 0, AcqRel);
+    }
+}
+
+#[cold]
+fn poisoned(shared: &Shared) -> Error {
+    fail!(
+        DC_E_POISONED,
+        "{}: an I/O failure made durability unknown: close the channel in every process and reopen it",
+        shared.path.display()
+    )
+}

@@ -1,0 +1,396 @@
+//! Groups: finding, creating, deleting, their entries and who owns them.
+
+use std::sync::Arc;
+
+use super::{Shared, User};
+use crate::engine::cursor::GroupView;
+use crate::engine::sleepers::FOR_MESSAGES;
+use crate::error::{fail, Error, Result, DC_E_ARGUMENT, DC_E_BUSY, DC_E_CORRUPT, DC_E_LIMIT};
+use crate::layout::control::WINDOW;
+use crate::layout::group::{
+    self, entry_at, Cursor, CONSUMERS, CONSUMER_MAX, CURSOR, DELETED, ENTRIES, ENTRY_MAX,
+    ENTRY_SIZE, FLOOR, GAP, LOCK_ENTRIES, LOST, NOBODY, RETURNED, ROLE, ROLE_OWN,
+};
+use crate::layout::{group_file_name, is_group_file, position};
+use crate::options::GROUP_NAME_MAX;
+use crate::sync::{AcqRel, Acquire, Memory, Mutex, Region, Relaxed, Release, SeqCst};
+use crate::sys::errno::Os;
+use crate::sys::file::{self, Fd};
+use crate::sys::map::Map;
+use crate::sys::{fork, lock};
+
+/// A mapped group.
+pub(crate) struct Group {
+    pub(crate) name: Vec<u8>,
+    pub(crate) view: GroupView<Region>,
+    /// What its consumers share a wake by.
+    pub(crate) tag: u64,
+    pub(crate) fd: Fd,
+    generation: u64,
+    /// Entries that handles of this open own: the kernel's locks are this open's, not the handle's.
+    owned: Mutex<[u64; 8]>,
+    _map: Map,
+}
+
+/// The groups of one open.
+#[derive(Default)]
+pub(crate) struct GroupCache {
+    groups: Vec<Arc<Group>>,
+    /// The group epoch whose directory listing `groups` holds in full.
+    complete_at: Option<u64>,
+}
+
+impl Group {
+    #[inline(always)]
+    pub(crate) fn mem(&self) -> &Region {
+        &self.view.0
+    }
+
+    pub(crate) fn deleted(&self) -> bool {
+        self.mem().load(DELETED, Acquire) != 0
+    }
+
+    /// Entries in use so far.
+    pub(crate) fn entries(&self) -> usize {
+        (self.mem().load(ENTRIES, Acquire) as usize).min(ENTRY_MAX)
+    }
+
+    /// The first position this group may still need.
+    pub(crate) fn floor(&self) -> u64 {
+        self.view.floor(self.entries())
+    }
+
+    /// Live consumers: entries that somebody owns as a consumer's own.
+    pub(crate) fn live_consumers(&self) -> usize {
+        (0..self.entries()).filter(|&e| self.is_consumer(e)).count()
+    }
+
+    fn is_consumer(&self, entry: usize) -> bool {
+        self.mem().load(entry_at(entry) + ROLE, Acquire) == ROLE_OWN && self.owned_by_anyone(entry)
+    }
+
+    /// Whether a live consumer of any process owns an entry.
+    pub(crate) fn owned_by_anyone(&self, entry: usize) -> bool {
+        self.owned_here(entry)
+            || lock::held_by_other(&self.fd, LOCK_ENTRIES + entry as u64, 1).unwrap_or(true)
+    }
+
+    fn owned_here(&self, entry: usize) -> bool {
+        self.owned.lock()[entry / 64] >> (entry % 64) & 1 != 0
+    }
+
+    /// Become the owner of an entry; false: somebody lives there.
+    pub(crate) fn try_own(&self, entry: usize) -> bool {
+        let mut owned = self.owned.lock();
+        if owned[entry / 64] >> (entry % 64) & 1 != 0
+            || !lock::try_exclusive(&self.fd, LOCK_ENTRIES + entry as u64, 1).unwrap_or(false)
+        {
+            return false;
+        }
+        owned[entry / 64] |= 1 << (entry % 64);
+        true
+    }
+
+    /// Give an entry up, with whatever it holds.
+    pub(crate) fn disown(&self, entry: usize) {
+        if fork::is_foreign(self.generation) {
+            return;
+        }
+        let mut owned = self.owned.lock();
+        owned[entry / 64] &= !(1 << (entry % 64));
+        lock::unlock(&self.fd, LOCK_ENTRIES + entry as u64, 1);
+    }
+
+    /// Own an idle entry as a consumer.
+    pub(crate) fn take_entry(&self) -> Result<usize> {
+        for entry in 0..self.entries() {
+            if !self.view.busy(entry) && self.try_own(entry) {
+                if !self.view.busy(entry) {
+                    return self.open_entry(entry);
+                }
+                self.disown(entry);
+            }
+        }
+        // Grow. The file is as long as it can get, its blocks come as entries are used.
+        for entry in self.entries()..ENTRY_MAX {
+            if self.try_own(entry) {
+                if self.view.busy(entry) {
+                    self.disown(entry);
+                    continue;
+                }
+                return self.open_entry(entry);
+            }
+        }
+        Err(fail!(
+            DC_E_LIMIT,
+            "group \"{}\": all {ENTRY_MAX} entries hold messages of live or dead consumers",
+            self.name.escape_ascii()
+        ))
+    }
+
+    fn open_entry(&self, entry: usize) -> Result<usize> {
+        let made = self.fd.allocate(entry_at(entry) as u64, ENTRY_SIZE as u64);
+        if let Err(e) = made {
+            self.disown(entry);
+            let name = self.name.escape_ascii();
+            return Err(Error::os(e, format_args!("cannot add a consumer to group \"{name}\"")));
+        }
+        self.mem().store(entry_at(entry) + ROLE, ROLE_OWN, Release);
+        self.mem().raise(ENTRIES, entry as u64 + 1, AcqRel);
+        Ok(entry)
+    }
+
+    /// Count the live consumers and remember it; [`DC_E_LIMIT`] when there are too many.
+    pub(crate) fn recount(&self) -> Result<()> {
+        let live = self.live_consumers();
+        self.mem().store(CONSUMERS, live as u64, Release);
+        if live > CONSUMER_MAX {
+            return Err(fail!(
+                DC_E_LIMIT,
+                "group \"{}\" has {CONSUMER_MAX} live consumers, the most there can be",
+                self.name.escape_ascii()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Retention dropped `lost` messages in front of `to`.
+    pub(crate) fn note_gap(&self, lost: u64, to: u64) {
+        if lost > 0 {
+            self.mem().add(LOST, lost, AcqRel);
+            self.mem().raise(GAP, to, AcqRel);
+        }
+    }
+}
+
+/// Check a group's name.
+pub(crate) fn check_name(name: &[u8]) -> Result<()> {
+    if name.is_empty() || name.len() > GROUP_NAME_MAX || name.contains(&0) {
+        return Err(fail!(
+            DC_E_ARGUMENT,
+            "a group's name has 1 to {GROUP_NAME_MAX} bytes, none of them NUL; this one has {}",
+            name.len()
+        ));
+    }
+    Ok(())
+}
+
+impl Shared {
+    /// A group there is.
+    pub(crate) fn find_group(&self, name: &[u8]) -> Result<Arc<Group>> {
+        check_name(name)?;
+        match self.open_group(name)? {
+            Some(group) => Ok(group),
+            None => Err(Error::os(
+                libc::ENOENT,
+                format_args!("{}: no group \"{}\"", self.path.display(), name.escape_ascii()),
+            )),
+        }
+    }
+
+    /// A group, created at `start` (a position) if there is none.
+    pub(crate) fn find_or_create_group(
+        &self,
+        name: &[u8],
+        start: impl Fn() -> Result<u64>,
+    ) -> Result<Arc<Group>> {
+        check_name(name)?;
+        // Bounded in practice: each round means that somebody deleted the group we just saw.
+        for _ in 0..1000 {
+            if let Some(group) = self.open_group(name)? {
+                return Ok(group);
+            }
+            self.create_group(name, start()?)?;
+        }
+        Err(fail!(DC_E_BUSY, "group \"{}\" keeps being deleted", name.escape_ascii()))
+    }
+
+    fn open_group(&self, name: &[u8]) -> Result<Option<Arc<Group>>> {
+        let mut cache = self.groups.lock();
+        cache.groups.retain(|g| !g.deleted());
+        if let Some(g) = cache.groups.iter().find(|g| g.name == name) {
+            return Ok(Some(g.clone()));
+        }
+        let file_name = group_file_name(name);
+        let Some(group) = self.map_group(&file_name)? else { return Ok(None) };
+        if group.name != name {
+            return Err(fail!(
+                DC_E_LIMIT,
+                "group names \"{}\" and \"{}\" have the same 128-bit hash: choose another",
+                name.escape_ascii(),
+                group.name.escape_ascii()
+            ));
+        }
+        let group = Arc::new(group);
+        cache.groups.push(group.clone());
+        Ok(Some(group))
+    }
+
+    fn map_group(&self, file_name: &str) -> Result<Option<Group>> {
+        let err = |e: i32| {
+            Error::os(e, format_args!("cannot open {}/{file_name}", self.path.display()))
+        };
+        let fd = match self.dir.open_file(file_name, !self.read_only) {
+            Ok(fd) => fd,
+            Err(libc::ENOENT) => return Ok(None),
+            Err(e) => return Err(err(e)),
+        };
+        let len = group::file_len(ENTRY_MAX);
+        let damaged = |what: &str| {
+            fail!(
+                DC_E_CORRUPT,
+                "{}/{file_name} {what}: remove it to forget the group's position",
+                self.path.display()
+            )
+        };
+        if fd.stat().map_err(err)?.size < len as u64 {
+            return Err(damaged("is shorter than a group's file"));
+        }
+        let map = Map::new(&fd, len, !self.read_only, self.guard).map_err(err)?;
+        // SAFETY: page-aligned, of this length, and kept by the group as long as its view.
+        let mem = unsafe { Region::new(map.base(), map.len()) };
+        let Some(name) = group::read_name(&mem, &self.uuid) else {
+            return Err(damaged("is not a group's file of this channel"));
+        };
+        if mem.load(DELETED, Acquire) != 0 {
+            return Ok(None);
+        }
+        let tag = xxhash_rust::xxh3::xxh3_64(&name) & (u64::MAX >> 1) | 1;
+        let owned = Mutex::new([0; 8]);
+        let view = GroupView(mem);
+        Ok(Some(Group { name, view, tag, fd, generation: self.generation, owned, _map: map }))
+    }
+
+    fn create_group(&self, name: &[u8], start: u64) -> Result<()> {
+        let temporary = format!("tmp-{:016x}", file::unique());
+        let made = (|| -> Os<()> {
+            let fd = self.dir.create_new(&temporary)?;
+            lock::try_exclusive(&fd, super::pages::LOCK_PIN, 1)?;
+            fd.chmod(self.mode)?;
+            fd.set_len(group::file_len(ENTRY_MAX) as u64)?;
+            fd.allocate(0, (group::HEADER + ENTRY_SIZE) as u64)?;
+            let map = Map::new(&fd, group::file_len(ENTRY_MAX), true, self.guard)?;
+            // SAFETY: page-aligned, of this length, used only while `map` lives.
+            let mem = unsafe { Region::new(map.base(), map.len()) };
+            group::write_header(&mem, &self.uuid, name);
+            mem.store(CURSOR, Cursor { position: start, last: NOBODY }.pack(), Relaxed);
+            mem.store(FLOOR, start, Relaxed);
+            fd.sync_data()?;
+            match self.dir.rename_noreplace(&temporary, &group_file_name(name)) {
+                // Somebody else created it, or a cleaner took the file: look again.
+                Err(libc::EEXIST | libc::ENOENT) => self.dir.unlink(&temporary).or(Ok(())),
+                other => other,
+            }
+        })();
+        if let Err(e) = made {
+            let _ = self.dir.unlink(&temporary);
+            let name = name.escape_ascii();
+            let path = self.path.display();
+            return Err(Error::os(e, format_args!("{path}: cannot create group \"{name}\"")));
+        }
+        self.joined();
+        // A page may have been dropped between choosing the start and joining: it was not kept for us.
+        if let Some(group) = self.open_group(name)? {
+            for _ in 0..1000 {
+                let (c, oldest) = (group.view.cursor(), position(self.window().oldest, 0));
+                if c.position >= oldest || group.view.move_cursor(c, oldest) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A group or consumer is new, or a group moved back: whoever was deciding to drop a page decides
+    /// again (S-WINDOW).
+    pub(crate) fn joined(&self) {
+        // Bounded: a failure means that somebody else moved the window.
+        loop {
+            let w = self.window();
+            if self.ctl.cas(WINDOW, w.pack(), w.joined().pack(), SeqCst).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// All groups, complete as of group epoch `epoch`.
+    pub(crate) fn all_groups(&self, epoch: u64) -> Result<Vec<Arc<Group>>> {
+        let mut cache = self.groups.lock();
+        if cache.complete_at != Some(epoch) {
+            let names = self.dir.list().map_err(|e| self.os_dir(e, "list"))?;
+            for file_name in names.iter().filter(|n| is_group_file(n)) {
+                if cache.groups.iter().any(|g| group_file_name(&g.name) == *file_name) {
+                    continue;
+                }
+                // A damaged group holds nothing back and is reported to whoever names it.
+                if let Ok(Some(group)) = self.map_group(file_name) {
+                    cache.groups.push(Arc::new(group));
+                }
+            }
+            cache.complete_at = Some(epoch);
+        }
+        cache.groups.retain(|g| !g.deleted());
+        Ok(cache.groups.clone())
+    }
+
+    /// Wake one consumer of a group, and all its descriptors.
+    pub(crate) fn wake_group(&self, group: &Group) {
+        self.wake(FOR_MESSAGES, Some(group.tag));
+    }
+
+    /// Leases of a group were given back: its consumers look for them.
+    pub(crate) fn returned(&self, group: &Group) {
+        group.mem().add(RETURNED, 1, SeqCst);
+        self.wake_group(group);
+        self.room_made();
+    }
+}
+
+impl User {
+    /// Delete a group; [`DC_E_BUSY`] while it has consumers.
+    pub(crate) fn delete_group(&self, name: &[u8]) -> Result<()> {
+        let group = self.find_group(name)?;
+        let file_name = group_file_name(name);
+        let err = |e: i32| {
+            Error::os(e, format_args!("cannot delete {}/{file_name}", self.path.display()))
+        };
+        // A descriptor of our own, so that consumers of this very open are in the way as well.
+        let fd = self.dir.open_file(&file_name, true).map_err(err)?;
+        if !lock::try_exclusive(&fd, LOCK_ENTRIES, ENTRY_MAX as u64).map_err(err)? {
+            return Err(fail!(
+                DC_E_BUSY,
+                "group \"{}\" has consumers: close them first",
+                name.escape_ascii()
+            ));
+        }
+        if self.dir.stat_of(&file_name).map_err(err)?.ino != fd.stat().map_err(err)?.ino {
+            return Err(err(libc::ENOENT));
+        }
+        group.mem().store(DELETED, 1, SeqCst);
+        self.dir.unlink(&file_name).map_err(err)?;
+        self.joined();
+        self.room_made();
+        Ok(())
+    }
+
+    /// The names of all groups in byte order.
+    pub(crate) fn group_names(&self) -> Result<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        for file_name in self.dir.list().map_err(|e| self.os_dir(e, "list"))? {
+            if !is_group_file(&file_name) {
+                continue;
+            }
+            let Ok(fd) = self.dir.open_file(&file_name, false) else { continue };
+            let mut header = [0; 1024];
+            if fd.read_at(&mut header, 0).is_ok_and(|n| n == header.len()) {
+                let len = (header[group::NAME_LEN_AT] as usize).min(GROUP_NAME_MAX);
+                let name = &header[group::NAME_AT..group::NAME_AT + len];
+                if group_file_name(name) == file_name {
+                    names.push(name.to_vec());
+                }
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}

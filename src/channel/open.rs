@@ -1,0 +1,448 @@
+//! Opening, creating and destroying a channel's directory.
+//!
+//! A channel comes into being when its `channel` file is linked, complete, under its name; it ends when
+//! that file is unlinked, last of all. Every open holds the read lock on the open byte; creation needs
+//! no lock, recovery and destruction hold the write lock.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::handles::HandleTable;
+use super::Shared;
+use crate::error::{
+    fail, Error, Result, DC_E_ARGUMENT, DC_E_BUSY, DC_E_CORRUPT, DC_E_FORMAT, DC_E_LIMIT,
+    DC_E_MISMATCH, DC_E_UNSUPPORTED,
+};
+use crate::layout::control::{
+    self, Window, BOOT_ID, CHANNEL_LEN, FLUSHING, LOCK_MEMBERS, LOCK_OPEN, MEMBERS, POISONED,
+};
+use crate::layout::superblock::{Reject, Superblock, SIZE, STATE_DESTROYED, STATE_LIVE, VERSION};
+use crate::layout::{checksum_seed, is_ours, is_temporary, position, CHANNEL_FILE, FIRST_PAGE};
+use crate::options::*;
+use crate::sync::{AtomicU64, AtomicUsize, Memory, Mutex, Region, Relaxed, SeqCst};
+use crate::sys::errno::Os;
+use crate::sys::file::{self, Dir, Fd};
+use crate::sys::map::Map;
+use crate::sys::{clock, fork, fs, lock, sigbus};
+
+/// Page numbers reserved at a time: how many a machine crash skips at most.
+pub(crate) const RESERVE: u64 = 1024;
+
+fn os(errno: i32, what: &str, path: &Path) -> Error {
+    Error::os(errno, format_args!("cannot {what} {}", path.display()))
+}
+
+/// Check options that need no channel; fill in what a new channel would take.
+fn check(o: &Options) -> Result<Superblock> {
+    let or = |v: u64, default: u64| if v == 0 { default } else { v };
+    let sb = Superblock {
+        uuid: [0; 16],
+        sequence: 1,
+        page_size: or(o.page_size, 16 << 20).checked_next_multiple_of(4096).unwrap_or(u64::MAX),
+        max_pages: or(o.max_pages, 16),
+        slots: or(o.max_messages_per_page.into(), 65_535) as u32,
+        retention: or(o.retention.into(), RETAIN_RING.into()) as u32,
+        checksum: or(o.checksum.into(), CHECKSUM_ON.into()) as u32,
+        stall_timeout_ms: or(o.stall_timeout_ms.into(), 1000) as u32,
+        mode: or(o.mode.into(), 0o600) as u32,
+        state: STATE_LIVE,
+    };
+    let bad = |name: &str, value: u64, range: &str| {
+        Err(fail!(DC_E_ARGUMENT, "options.{name} is {value}: {range}"))
+    };
+    if !(64 << 10..=4 << 30).contains(&sb.page_size) {
+        return bad("page_size", o.page_size, "it is 65,536 (64 KiB) to 4,294,967,296 (4 GiB) bytes");
+    }
+    if sb.max_pages < 2 || (sb.max_pages > 1 << 32 && sb.max_pages != UNLIMITED) {
+        return bad("max_pages", o.max_pages, "it is 2 to 2^32, or DC_UNLIMITED");
+    }
+    if sb.slots > 65_535 {
+        return bad("max_messages_per_page", sb.slots.into(), "it is 1 to 65,535");
+    }
+    if sb.retention > 3 {
+        return bad("retention", sb.retention.into(), "it is one of DC_RETAIN_...");
+    }
+    if sb.checksum > 2 {
+        return bad("checksum", sb.checksum.into(), "it is DC_CHECKSUM_ON or DC_CHECKSUM_OFF");
+    }
+    if o.durability > 3 {
+        return bad("durability", o.durability.into(), "it is one of DC_SYNC_...");
+    }
+    if sb.stall_timeout_ms > 60_000 {
+        return bad("stall_timeout_ms", sb.stall_timeout_ms.into(), "it is at most 60,000");
+    }
+    if sb.mode > 0o777 || sb.mode & 0o600 != 0o600 {
+        return bad("mode", sb.mode.into(), "it is permission bits, the owner's rw- included");
+    }
+    if o.flags & !OPEN_FLAGS != 0 {
+        return bad("flags", o.flags.into(), "it has unknown bits");
+    }
+    let has = |f: u32| o.flags & f != 0;
+    if has(NEW) && (has(EXISTING) || has(READ_ONLY)) {
+        return bad("flags", o.flags.into(), "DC_NEW excludes DC_EXISTING and DC_READ_ONLY");
+    }
+    Ok(sb)
+}
+
+/// Open the channel at `path` as the options say.
+pub(super) fn open(path: &Path, o: &Options) -> Result<Shared> {
+    let wanted = check(o)?;
+    if path.as_os_str().is_empty() {
+        return Err(fail!(DC_E_ARGUMENT, "the path is empty"));
+    }
+    let existing = o.flags & (EXISTING | READ_ONLY) != 0;
+    let mut made = false;
+    // Bounded in practice: each round follows a creation or destruction by somebody else.
+    for _ in 0..1000 {
+        let dir = match Dir::open(path) {
+            Ok(dir) => dir,
+            Err(libc::ENOENT) if !existing => {
+                match file::make_dir(path, directory_mode(wanted.mode)) {
+                    Ok(()) | Err(libc::EEXIST) => continue,
+                    Err(e) => return Err(os(e, "create directory", path)),
+                }
+            }
+            Err(libc::ENOTDIR) => return Err(not_a_channel(path, "is not a directory")),
+            Err(e) => return Err(os(e, "open", path)),
+        };
+        if let Some(name) = fs::refuse_network(dir.raw()).map_err(|e| os(e, "examine", path))? {
+            return Err(fail!(
+                DC_E_UNSUPPORTED,
+                "{} is on a network file system ({name}): a channel lives on a local one",
+                path.display()
+            ));
+        }
+        match dir.open_file(CHANNEL_FILE, o.flags & READ_ONLY == 0) {
+            Ok(file) => match open_file(path, dir, file, o, &wanted, made)? {
+                Some(shared) => return Ok(shared),
+                None => continue,
+            },
+            Err(libc::ENOENT) => {
+                let names = dir.list().map_err(|e| os(e, "list", path))?;
+                if let Some(stranger) = names.iter().find(|n| !is_temporary(n)) {
+                    let why = format!("is neither empty nor a channel (it has \"{stranger}\")");
+                    return Err(not_a_channel(path, &why));
+                }
+                if existing {
+                    return Err(os(libc::ENOENT, "find a channel in", path));
+                }
+                made |= create(path, &dir, &wanted)?;
+            }
+            Err(libc::EINVAL | libc::ELOOP) => {
+                return Err(not_a_channel(path, "has a \"channel\" that is not a regular file"))
+            }
+            Err(e) => return Err(os(e, "open the channel file in", path)),
+        }
+    }
+    Err(fail!(DC_E_BUSY, "{}: keeps being created and destroyed", path.display()))
+}
+
+fn not_a_channel(path: &Path, why: &str) -> Error {
+    fail!(DC_E_FORMAT, "{} {why}: nothing was changed", path.display())
+}
+
+/// The directory's bits: as the files', and x where there is r.
+fn directory_mode(mode: u32) -> u32 {
+    mode | (mode & 0o444) >> 2
+}
+
+/// Create the channel file; false: somebody else did.
+fn create(path: &Path, dir: &Dir, wanted: &Superblock) -> Result<bool> {
+    let name = format!("tmp-{:016x}", file::unique());
+    let sb = Superblock { uuid: file::random_bytes(), ..*wanted };
+    let made = (|| -> Os<bool> {
+        let fd = dir.create_new(&name)?;
+        lock::try_exclusive(&fd, super::pages::LOCK_PIN, 1)?;
+        fd.chmod(sb.mode)?;
+        fd.allocate(0, CHANNEL_LEN as u64)?;
+        fd.write_at(&sb.encode(), 0)?;
+        fd.write_at(&sb.encode(), SIZE as u64)?;
+        let word = |at: usize, v: u64| fd.write_at(&v.to_le_bytes(), at as u64);
+        word(control::WINDOW, Window { oldest: FIRST_PAGE, groups: 0 }.pack())?;
+        word(control::NEWEST, FIRST_PAGE)?;
+        word(control::DURABLE, position(FIRST_PAGE, 0))?;
+        word(control::HIGH_WATER, FIRST_PAGE + RESERVE)?;
+        fd.write_at(&clock::boot_id(), BOOT_ID as u64)?;
+        fd.sync_all()?;
+        match dir.rename_noreplace(&name, CHANNEL_FILE) {
+            Ok(()) => {}
+            Err(libc::EEXIST | libc::ENOENT) => {
+                let _ = dir.unlink(&name);
+                return Ok(false);
+            }
+            Err(e) => return Err(e),
+        }
+        dir.chmod(directory_mode(sb.mode))?;
+        dir.sync()?;
+        file::sync_parent(path)?;
+        Ok(true)
+    })();
+    made.map_err(|e| {
+        let _ = dir.unlink(&name);
+        // A directory that was there before and is not empty stays; so does one somebody uses.
+        let _ = file::remove_dir(path);
+        os(e, "create a channel in", path)
+    })
+}
+
+/// Lock, check and map an open channel file; `None`: it is gone, look again.
+fn open_file(
+    path: &Path,
+    dir: Dir,
+    fd: Fd,
+    o: &Options,
+    wanted: &Superblock,
+    made: bool,
+) -> Result<Option<Shared>> {
+    // Before the lock, so that a foreign or newer file is left alone in every way.
+    let sb = read_superblock(path, &fd)?;
+    let alone = join(path, &fd, o.flags & READ_ONLY != 0)?;
+    let stat = fd.stat().map_err(|e| os(e, "stat", path))?;
+    if !dir.stat_of(CHANNEL_FILE).is_ok_and(|s| s.ino == stat.ino) {
+        return Ok(None);
+    }
+    if read_superblock(path, &fd)?.state == STATE_DESTROYED {
+        if !alone {
+            return Err(fail!(DC_E_BUSY, "{} is being destroyed", path.display()));
+        }
+        finish_destroying(path, &dir)?;
+        return Ok(None);
+    }
+    if o.flags & NEW != 0 && !made {
+        return Err(os(libc::EEXIST, "create a channel in", path));
+    }
+    compare(path, o, wanted, &sb)?;
+    if stat.size < CHANNEL_LEN as u64 {
+        return Err(fail!(
+            DC_E_CORRUPT,
+            "{}/{CHANNEL_FILE} has {} bytes instead of {CHANNEL_LEN}",
+            path.display(),
+            stat.size
+        ));
+    }
+    let shared = map_shared(path, dir, fd, o, &sb)?;
+    settle_in(&shared, alone)?;
+    shared.with_member().map(Some)
+}
+
+fn read_superblock(path: &Path, fd: &Fd) -> Result<Superblock> {
+    let mut copies = [[0; SIZE]; 2];
+    for (i, copy) in copies.iter_mut().enumerate() {
+        fd.read_at(copy, (i * SIZE) as u64).map_err(|e| os(e, "read the channel file in", path))?;
+    }
+    Superblock::newest(&copies[0], &copies[1]).map_err(|why| match why {
+        Reject::NotOurs => not_a_channel(path, "has a \"channel\" file that is not a channel's"),
+        Reject::Version(v) => fail!(
+            DC_E_FORMAT,
+            "{} has format version {v} or features unknown to this library, which knows version \
+             {VERSION}: use a newer library",
+            path.display()
+        ),
+        Reject::Damaged => {
+            fail!(DC_E_CORRUPT, "{}: both superblocks are damaged", path.display())
+        }
+    })
+}
+
+/// Take the open lock; true: nobody else has the channel open, and the lock is exclusive.
+fn join(path: &Path, fd: &Fd, read_only: bool) -> Result<bool> {
+    let err = |e| os(e, "lock", path);
+    for _ in 0..10_000 {
+        if !read_only && lock::try_exclusive(fd, LOCK_OPEN, 1).map_err(err)? {
+            return Ok(true);
+        }
+        if lock::try_shared(fd, LOCK_OPEN, 1).map_err(err)? {
+            return Ok(false);
+        }
+        // Somebody recovers or destroys it, or opens it alone just now.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(fail!(DC_E_BUSY, "{}: another process recovers or destroys the channel", path.display()))
+}
+
+/// Whether the channel is what was asked for; zero adopts what is stored.
+fn compare(path: &Path, o: &Options, wanted: &Superblock, sb: &Superblock) -> Result<()> {
+    let differs = |name: &str, given: u64, wanted: u64, stored: u64| {
+        if given == 0 || wanted == stored {
+            return Ok(());
+        }
+        Err(fail!(
+            DC_E_MISMATCH,
+            "{}: the channel was created with {name} {stored}, not {wanted}: ask for that, or for 0",
+            path.display()
+        ))
+    };
+    differs("page_size", o.page_size, wanted.page_size, sb.page_size)?;
+    differs("max_pages", o.max_pages, wanted.max_pages, sb.max_pages)?;
+    let (given, slots) = (o.max_messages_per_page.into(), wanted.slots.into());
+    differs("max_messages_per_page", given, slots, sb.slots.into())?;
+    differs("retention", o.retention.into(), wanted.retention.into(), sb.retention.into())?;
+    differs("checksum", o.checksum.into(), wanted.checksum.into(), sb.checksum.into())?;
+    differs("mode", o.mode.into(), wanted.mode.into(), sb.mode.into())
+}
+
+fn map_shared(path: &Path, dir: Dir, file: Fd, o: &Options, sb: &Superblock) -> Result<Shared> {
+    let read_only = o.flags & READ_ONLY != 0;
+    let guard = o.flags & SIGBUS_GUARD != 0;
+    if guard {
+        sigbus::install().map_err(|e| os(e, "install the SIGBUS handler for", path))?;
+    }
+    let map = Map::new(&file, CHANNEL_LEN, !read_only, guard).map_err(|e| os(e, "map", path))?;
+    // SAFETY: page-aligned, of this length, and kept by the channel as long as the region.
+    let ctl = unsafe { Region::new(map.base(), map.len()) };
+    let or = |v: u32, default: u32| if v == 0 { default } else { v };
+    Ok(Shared {
+        path: path.to_path_buf(),
+        dir,
+        file,
+        _map: map,
+        ctl,
+        uuid: sb.uuid,
+        seed: checksum_seed(&sb.uuid),
+        geometry: sb.geometry(),
+        max_pages: sb.max_pages,
+        retention: sb.retention,
+        checksum: sb.checksum,
+        stall_timeout_ms: or(o.stall_timeout_ms, sb.stall_timeout_ms),
+        mode: sb.mode,
+        durability: or(o.durability, SYNC_NONE),
+        sync_interval_ms: or(o.sync_interval_ms, 1000),
+        flags: o.flags,
+        read_only,
+        guard,
+        member: 0,
+        generation: fork::generation(),
+        high_water: AtomicU64::new(0),
+        pages: Mutex::new(Default::default()),
+        groups: Mutex::new(Default::default()),
+        handles: Mutex::new(HandleTable::new(read_only)),
+        preparing: Mutex::new(()),
+        flushing: Mutex::new(()),
+        wanted_page: AtomicU64::new(0),
+        last_flush: AtomicU64::new(0),
+        users: AtomicUsize::new(0),
+    })
+}
+
+/// Recover where the machine crashed, clear a poisoning that nobody is left of, take a member record.
+fn settle_in(shared: &Shared, alone: bool) -> Result<()> {
+    if shared.read_only {
+        return Ok(());
+    }
+    let mut boot = [0; 16];
+    shared.ctl.read_bytes(BOOT_ID, &mut boot);
+    let same_boot = boot == clock::boot_id();
+    if alone {
+        if !same_boot {
+            crate::recover::recover(shared)?;
+        }
+        if shared.ctl.load(POISONED, SeqCst) != 0 {
+            // What the failed flush covered is dirtied anew by the next one.
+            shared.ctl.store(FLUSHING, 1, SeqCst);
+            shared.ctl.store(POISONED, 0, SeqCst);
+        }
+        let down = lock::try_shared(&shared.file, LOCK_OPEN, 1);
+        if !down.map_err(|e| shared.os_dir(e, "lock"))? {
+            return Err(fail!(DC_E_BUSY, "{}: cannot join the channel", shared.path.display()));
+        }
+    } else if !same_boot {
+        return Err(fail!(
+            DC_E_UNSUPPORTED,
+            "{}: another kernel has the channel open: only processes of one machine can share it",
+            shared.path.display()
+        ));
+    }
+    Ok(())
+}
+
+impl Shared {
+    /// Take a record by which other processes reach this one's library thread.
+    pub(super) fn with_member(mut self) -> Result<Shared> {
+        if self.read_only {
+            return Ok(self);
+        }
+        for member in 0..MEMBERS {
+            let taken = lock::try_exclusive(&self.file, LOCK_MEMBERS + member as u64, 1);
+            if taken.map_err(|e| self.os_dir(e, "lock"))? {
+                self.member = member;
+                return Ok(self);
+            }
+        }
+        Err(fail!(
+            DC_E_LIMIT,
+            "{}: the channel is open {MEMBERS} times, the most there can be",
+            self.path.display()
+        ))
+    }
+
+    /// Make sure that a page number is below the durable high-water mark: after a machine crash
+    /// numbering goes on above it, so no position is ever used twice.
+    pub(super) fn reserve_numbers(&self, number: u64) -> Result<()> {
+        if number < self.high_water.load(Relaxed) {
+            return Ok(());
+        }
+        // What is on disk is at least what was synced before a boot; within one boot the word counts.
+        let mark = self.ctl.load(control::HIGH_WATER, SeqCst);
+        let mark = if number < mark { mark } else { number + RESERVE };
+        self.ctl.raise(control::HIGH_WATER, mark, SeqCst);
+        if let Err(e) = self.file.sync_data() {
+            self.poison();
+            return Err(self.os_dir(e, "flush the channel file in"));
+        }
+        self.high_water.store(mark, Relaxed);
+        Ok(())
+    }
+}
+
+/// Remove the channel at `path`.
+pub(super) fn destroy(path: &Path) -> Result<()> {
+    if path.as_os_str().is_empty() {
+        return Err(fail!(DC_E_ARGUMENT, "the path is empty"));
+    }
+    let dir = match Dir::open(path) {
+        Ok(dir) => dir,
+        Err(libc::ENOTDIR) => return Err(not_a_channel(path, "is not a directory")),
+        Err(e) => return Err(os(e, "open", path)),
+    };
+    let fd = match dir.open_file(CHANNEL_FILE, true) {
+        Ok(fd) => fd,
+        Err(libc::ENOENT) => return Err(not_a_channel(path, "is not a channel")),
+        Err(e) => return Err(os(e, "open the channel file in", path)),
+    };
+    let sb = read_superblock(path, &fd)?;
+    if !lock::try_exclusive(&fd, LOCK_OPEN, 1).map_err(|e| os(e, "lock", path))? {
+        return Err(fail!(DC_E_BUSY, "{} is open: close it everywhere first", path.display()));
+    }
+    let stat = fd.stat().map_err(|e| os(e, "stat", path))?;
+    if !dir.stat_of(CHANNEL_FILE).is_ok_and(|s| s.ino == stat.ino) {
+        return Err(os(libc::ENOENT, "find a channel in", path));
+    }
+    let gone = Superblock { sequence: sb.sequence + 1, state: STATE_DESTROYED, ..sb };
+    (|| {
+        fd.write_at(&gone.encode(), 0)?;
+        fd.write_at(&gone.encode(), SIZE as u64)?;
+        fd.sync_data()
+    })()
+    .map_err(|e| os(e, "mark as destroyed", path))?;
+    finish_destroying(path, &dir)?;
+    match file::remove_dir(path) {
+        Ok(()) | Err(libc::ENOENT) => Ok(()),
+        Err(e) => Err(os(e, "remove directory (the channel itself is gone)", path)),
+    }
+}
+
+/// Remove the files of a channel marked as destroyed, its superblock last.
+fn finish_destroying(path: &Path, dir: &Dir) -> Result<()> {
+    for name in dir.list().map_err(|e| os(e, "list", path))? {
+        if is_ours(&name) && name != CHANNEL_FILE {
+            match dir.unlink(&name) {
+                Ok(()) | Err(libc::ENOENT) => {}
+                Err(e) => return Err(os(e, "remove files of", path)),
+            }
+        }
+    }
+    match dir.unlink(CHANNEL_FILE) {
+        Ok(()) | Err(libc::ENOENT) => Ok(()),
+        Err(e) => Err(os(e, "remove the channel file of", path)),
+    }
+}

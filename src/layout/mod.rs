@@ -1,0 +1,118 @@
+//! What lies on disk: offsets, bit packing, validation. No I/O. `docs/FORMAT.md` says the same in words.
+
+pub(crate) mod control;
+pub(crate) mod group;
+pub(crate) mod page;
+pub(crate) mod superblock;
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// Identity of a channel, drawn at random when it is created; every file carries it.
+pub(crate) type Uuid = [u8; 16];
+
+/// Bits of a position below the page number.
+pub(crate) const SLOT_BITS: u32 = 16;
+/// Page numbers are below this.
+pub(crate) const PAGE_LIMIT: u64 = 1 << 38;
+/// The first page's number: position 0 is never used.
+pub(crate) const FIRST_PAGE: u64 = 1;
+
+/// The position of a slot.
+#[inline(always)]
+pub(crate) fn position(page: u64, slot: usize) -> u64 {
+    (page << SLOT_BITS) | slot as u64
+}
+/// The page of a position.
+#[inline(always)]
+pub(crate) fn page_of(position: u64) -> u64 {
+    position >> SLOT_BITS
+}
+/// The slot of a position.
+#[inline(always)]
+pub(crate) fn slot_of(position: u64) -> usize {
+    (position & ((1 << SLOT_BITS) - 1)) as usize
+}
+
+/// The checksum of a message: XXH3-64 over the payload, seeded by the channel and the position, folded
+/// to 32 bits with the length. A payload that lies elsewhere, or in another channel, does not match.
+#[inline]
+pub(crate) fn checksum(seed: u64, position: u64, payload: &[u8]) -> u32 {
+    let hash = xxh3_64_with_seed(payload, seed ^ position.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let hash = hash ^ (payload.len() as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+    (hash ^ (hash >> 32)) as u32
+}
+
+/// The seed of a channel's checksums.
+pub(crate) fn checksum_seed(uuid: &Uuid) -> u64 {
+    xxh3_64(uuid)
+}
+
+/// Name of a page's file.
+pub(crate) fn page_name(number: u64) -> String {
+    format!("page-{number:010x}")
+}
+
+/// The number in a page file's name.
+pub(crate) fn page_number(name: &str) -> Option<u64> {
+    let hex = name.strip_prefix("page-").filter(|h| h.len() == 10)?;
+    let number = u64::from_str_radix(hex, 16).ok()?;
+    ((FIRST_PAGE..PAGE_LIMIT).contains(&number) && page_name(number) == name).then_some(number)
+}
+
+/// Name of a group's file: names of groups never become paths, only their hash does.
+pub(crate) fn group_file_name(group: &[u8]) -> String {
+    format!("group-{:032x}", xxhash_rust::xxh3::xxh3_128(group))
+}
+
+/// Whether a file name is a group's.
+pub(crate) fn is_group_file(name: &str) -> bool {
+    name.strip_prefix("group-").is_some_and(|h| h.len() == 32)
+}
+
+/// Name of the file with the superblocks and the shared state.
+pub(crate) const CHANNEL_FILE: &str = "channel";
+
+/// Whether a file name is that of an unfinished file.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.strip_prefix("tmp-")
+        .is_some_and(|h| h.len() == 16 && h.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Whether a file name can be one of a channel's.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name == CHANNEL_FILE
+        || is_temporary(name)
+        || page_number(name).is_some()
+        || is_group_file(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_strangers_are_refused() {
+        assert_eq!(page_number(&page_name(77)), Some(77));
+        for bad in ["page-", "page-1", "page-000000000G", "page-0000000000", "page-ffffffffff"] {
+            assert_eq!(page_number(bad), None, "{bad}");
+        }
+        assert!(is_group_file(&group_file_name(b"../../etc/passwd")));
+        assert!(is_temporary("tmp-0123456789abcdef") && !is_temporary("tmp-notours"));
+    }
+
+    #[test]
+    fn positions_order_slots_within_pages() {
+        assert_eq!(page_of(position(5, 65_535)), 5);
+        assert_eq!(slot_of(position(5, 65_535)), 65_535);
+        assert!(position(5, 65_535) < position(6, 0));
+    }
+
+    #[test]
+    fn checksums_bind_place_length_and_channel() {
+        let sum = checksum(1, 10, b"abc");
+        assert_ne!(sum, checksum(2, 10, b"abc"));
+        assert_ne!(sum, checksum(1, 11, b"abc"));
+        assert_ne!(sum, checksum(1, 10, b"abc\0"));
+        assert_ne!(checksum(1, 10, b""), checksum(1, 11, b""));
+    }
+}

@@ -1,0 +1,316 @@
+//! Open files. Every descriptor is closed on `exec`, and in forked children (see [`super::fork`]).
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use super::dir::{make_dir, remove_dir, sync_parent, Dir};
+use super::errno::{self, retry, retry_len, Os};
+use super::fork;
+pub use super::random::{random_bytes, unique};
+
+/// Allocation is restarted in pieces, down to this size, when signals interrupt it.
+const SMALLEST_PIECE: u64 = 1 << 20;
+
+/// What `fstat` says of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Stat {
+    /// Device of its file system.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Space it occupies, in units of 512 bytes.
+    pub blocks: u64,
+    /// Names it has.
+    pub links: u64,
+    /// A directory.
+    pub is_dir: bool,
+    /// A regular file.
+    pub is_file: bool,
+}
+
+impl From<libc::stat> for Stat {
+    // The casts change nothing here, but some fields are narrower on other architectures.
+    #[allow(clippy::unnecessary_cast)]
+    fn from(s: libc::stat) -> Stat {
+        Stat {
+            dev: s.st_dev as u64,
+            ino: s.st_ino as u64,
+            size: s.st_size as u64,
+            blocks: s.st_blocks as u64,
+            links: s.st_nlink as u64,
+            is_dir: s.st_mode & libc::S_IFMT == libc::S_IFDIR,
+            is_file: s.st_mode & libc::S_IFMT == libc::S_IFREG,
+        }
+    }
+}
+
+/// Run one of the stat calls.
+pub(super) fn stat_with(call: impl Fn(*mut libc::stat) -> c_int) -> Os<Stat> {
+    // SAFETY: a struct of integers, for which zeros are a value.
+    let mut s: libc::stat = unsafe { std::mem::zeroed() };
+    retry(|| call(&mut s))?;
+    Ok(s.into())
+}
+
+fn offset(at: u64) -> Os<libc::off_t> {
+    libc::off_t::try_from(at).map_err(|_| libc::EFBIG)
+}
+
+/// Refuse what lies beyond `RLIMIT_FSIZE`: the kernel would send SIGXFSZ besides.
+fn within_limit(end: u64) -> Os<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a valid rlimit.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0;
+    if known && limit.rlim_cur != libc::RLIM_INFINITY && end > limit.rlim_cur {
+        return Err(libc::EFBIG);
+    }
+    Ok(())
+}
+
+/// An owned descriptor.
+#[derive(Debug)]
+pub struct Fd {
+    raw: c_int,
+    /// Of the process that opened it: in a forked child the number is closed, or somebody else's.
+    generation: u64,
+    /// A lock was taken through it (see `Drop`).
+    locked: AtomicBool,
+}
+
+impl Fd {
+    /// Own what `open` opens (with `O_CLOEXEC`); it returns the descriptor, or -1 and sets errno.
+    pub(super) fn from_open(open: impl FnMut() -> c_int) -> Os<Fd> {
+        let entry = fork::enter()?;
+        let raw = retry(open)?;
+        if let Err(e) = entry.register(raw) {
+            // SAFETY: opened just above, and given to nobody.
+            unsafe { libc::close(raw) };
+            return Err(e);
+        }
+        Ok(Fd {
+            raw,
+            generation: fork::generation(),
+            locked: AtomicBool::new(false),
+        })
+    }
+
+    /// The descriptor; -1 in a forked child, where the number may mean something else by now.
+    pub fn raw(&self) -> i32 {
+        if fork::is_foreign(self.generation) {
+            -1
+        } else {
+            self.raw
+        }
+    }
+
+    /// Remember that a lock was taken.
+    pub(super) fn set_locked(&self) {
+        // Relaxed: read in `Drop`, which has the only reference.
+        self.locked.store(true, Ordering::Relaxed);
+    }
+
+    /// Its length, identity and kind.
+    pub fn stat(&self) -> Os<Stat> {
+        // SAFETY: `s` is a valid stat buffer.
+        stat_with(|s| unsafe { libc::fstat(self.raw(), s) })
+    }
+
+    /// Reserve `len` bytes at `off`, extending the file as needed and keeping what it holds. Where
+    /// the file system cannot reserve, zeros are written beyond the file's end, and only there.
+    pub fn allocate(&self, off: u64, len: u64) -> Os<()> {
+        let end = off.checked_add(len).ok_or(libc::EFBIG)?;
+        within_limit(end)?;
+        let (mut at, mut piece) = (off, len);
+        // Each round advances or halves the piece. At the smallest it only repeats: a signal storm
+        // denser than the allocation of one piece stops any program.
+        while at < end {
+            let n = piece.min(end - at);
+            let (from, count) = (offset(at)?, offset(n)?);
+            // SAFETY: takes integers only.
+            if unsafe { libc::fallocate(self.raw(), 0, from, count) } == 0 {
+                at += n;
+                continue;
+            }
+            match errno::last() {
+                libc::EINTR => piece = (piece / 2).max(SMALLEST_PIECE),
+                libc::EOPNOTSUPP => return self.write_zeros(at, end),
+                e => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_zeros(&self, off: u64, end: u64) -> Os<()> {
+        static ZEROS: [u8; 65_536] = [0; 65_536];
+        let mut at = off.max(self.stat()?.size);
+        while at < end {
+            let n = (ZEROS.len() as u64).min(end - at);
+            self.write_at(&ZEROS[..n as usize], at)?;
+            at += n;
+        }
+        Ok(())
+    }
+
+    /// `ftruncate`: cut the file, or lengthen it by a hole.
+    pub fn set_len(&self, len: u64) -> Os<()> {
+        within_limit(len)?;
+        let len = offset(len)?;
+        // SAFETY: takes integers only.
+        retry(|| unsafe { libc::ftruncate(self.raw(), len) }).map(drop)
+    }
+
+    /// `fdatasync`.
+    pub fn sync_data(&self) -> Os<()> {
+        // SAFETY: takes an integer only.
+        retry(|| unsafe { libc::fdatasync(self.raw()) }).map(drop)
+    }
+
+    /// `fsync`.
+    pub fn sync_all(&self) -> Os<()> {
+        // SAFETY: takes an integer only.
+        retry(|| unsafe { libc::fsync(self.raw()) }).map(drop)
+    }
+
+    /// Set the permission bits, whatever the umask.
+    pub fn chmod(&self, mode: u32) -> Os<()> {
+        // SAFETY: takes integers only.
+        retry(|| unsafe { libc::fchmod(self.raw(), mode as libc::mode_t) }).map(drop)
+    }
+
+    /// Fill `buf` from `at`; fewer bytes only at the file's end.
+    pub fn read_at(&self, buf: &mut [u8], at: u64) -> Os<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            let from = offset(at.checked_add(done as u64).ok_or(libc::EFBIG)?)?;
+            let rest = &mut buf[done..];
+            // SAFETY: writes at most `rest.len()` bytes to `rest`.
+            let n = retry_len(|| unsafe {
+                libc::pread(self.raw(), rest.as_mut_ptr().cast(), rest.len(), from)
+            })?;
+            if n == 0 {
+                break;
+            }
+            done += n;
+        }
+        Ok(done)
+    }
+
+    /// Write all of `buf` at `at`.
+    pub fn write_at(&self, buf: &[u8], at: u64) -> Os<()> {
+        within_limit(at.checked_add(buf.len() as u64).ok_or(libc::EFBIG)?)?;
+        let mut done = 0;
+        while done < buf.len() {
+            let to = offset(at.checked_add(done as u64).ok_or(libc::EFBIG)?)?;
+            let rest = &buf[done..];
+            // SAFETY: reads at most `rest.len()` bytes of `rest`.
+            let n = retry_len(|| unsafe {
+                libc::pwrite(self.raw(), rest.as_ptr().cast(), rest.len(), to)
+            })?;
+            if n == 0 {
+                return Err(libc::EIO);
+            }
+            done += n;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        if fork::is_foreign(self.generation) {
+            return;
+        }
+        if *self.locked.get_mut() {
+            // Closing frees the locks only with the last copy of the descriptor, and a child on its
+            // way to `exec` or to its fork handler has one. We own the locks: free them now.
+            super::lock::unlock(self, 0, 0);
+        }
+        fork::close(self.raw);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// A directory of one test, removed at its end.
+    pub struct Temp(pub PathBuf);
+
+    impl Temp {
+        pub fn new() -> Temp {
+            let path = std::env::temp_dir().join(format!("disk_chan-{:x}", unique()));
+            make_dir(&path, 0o700).unwrap();
+            Temp(path)
+        }
+
+        pub fn dir(&self) -> Dir {
+            Dir::open(&self.0).unwrap()
+        }
+    }
+
+    impl Drop for Temp {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn allocate_extends_and_keeps_bytes() {
+        let temp = Temp::new();
+        let fd = temp.dir().create_new("a").unwrap();
+        fd.write_at(b"hello", 3).unwrap();
+        fd.allocate(0, 10_000).unwrap();
+        let mut buf = [1; 10_001];
+        assert_eq!(fd.read_at(&mut buf, 0), Ok(10_000));
+        assert_eq!(&buf[..9], b"\0\0\0hello\0");
+        assert!(buf[8..10_000].iter().all(|b| *b == 0));
+        assert!(fd.stat().unwrap().blocks * 512 >= 10_000);
+        assert_eq!(fd.allocate(u64::MAX, 2), Err(libc::EFBIG));
+        fd.set_len(5).unwrap();
+        assert_eq!(fd.read_at(&mut buf, 0), Ok(5));
+        assert_eq!(fd.set_len(u64::MAX), Err(libc::EFBIG));
+    }
+
+    #[test]
+    fn a_limit_on_file_sizes_is_a_code_and_no_signal() {
+        let temp = Temp::new();
+        let dir = temp.dir();
+        let status = fork::tests::in_child(|| {
+            let limit = libc::rlimit {
+                rlim_cur: 4_096,
+                rlim_max: 4_096,
+            };
+            // SAFETY: a valid rlimit.
+            let limited = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } == 0;
+            let Ok(fd) = Dir::open(&temp.0).and_then(|dir| dir.create_new("f")) else {
+                return 2;
+            };
+            let fits = fd.allocate(0, 4_096).is_ok() && fd.write_at(&[1], 4_095).is_ok();
+            let refused = fd.allocate(0, 4_097) == Err(libc::EFBIG)
+                && fd.write_at(&[1], 4_096) == Err(libc::EFBIG);
+            c_int::from(!(limited && fits && refused))
+        });
+        assert_eq!(status, 0);
+        assert_eq!(dir.stat_of("f").unwrap().size, 4_096);
+    }
+
+    #[test]
+    fn writing_zeros_starts_at_the_end_of_the_file() {
+        let temp = Temp::new();
+        let fd = temp.dir().create_new("a").unwrap();
+        fd.write_at(&[7; 100_000], 0).unwrap();
+        fd.write_zeros(10, 200_000).unwrap();
+        let mut buf = vec![1; 200_001];
+        assert_eq!(fd.read_at(&mut buf, 0), Ok(200_000));
+        assert!(buf[..100_000].iter().all(|b| *b == 7));
+        assert!(buf[100_000..200_000].iter().all(|b| *b == 0));
+        fd.write_zeros(10, 20).unwrap();
+        assert_eq!(fd.stat().unwrap().size, 200_000);
+    }
+}
