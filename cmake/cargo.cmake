@@ -40,7 +40,7 @@ set(disk_chan_so_full libdisk_chan.so.${PROJECT_VERSION})
 set(disk_chan_lib ${CMAKE_CURRENT_BINARY_DIR}/lib)
 set(disk_chan_so ${disk_chan_lib}/${disk_chan_so_full})
 set(disk_chan_a ${disk_chan_lib}/libdisk_chan.a)
-set(disk_chan_native ${CMAKE_CURRENT_BINARY_DIR}/native-static-libs.txt)
+set(disk_chan_native ${DISK_CHAN_CARGO_TARGET_DIR}/native-static-libs.txt) # the same for all who share it: nothing rebuilds
 file(MAKE_DIRECTORY ${disk_chan_lib})
 
 add_custom_command(

@@ -63,14 +63,14 @@ foreach(source IN LISTS tests_c tests_cpp)
   disk_chan_program(${language}_${name} ${source})
   target_include_directories(${language}_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests/c)
   target_link_libraries(${language}_${name} PRIVATE ${CMAKE_DL_LIBS})
-  target_compile_definitions(${language}_${name} PRIVATE
-                             DISK_CHAN_SO="${disk_chan_lib}/${disk_chan_so_name}")
   if(language STREQUAL cpp)
     target_compile_features(${language}_${name} PRIVATE cxx_std_17)
   endif()
   set_target_properties(${language}_${name} PROPERTIES
                         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-c)
   disk_chan_test(${language}.${short} TIMEOUT 300 COMMAND $<TARGET_FILE:${language}_${name}>)
+  set_tests_properties(${language}.${short} PROPERTIES
+                       ENVIRONMENT DISK_CHAN_SO=${disk_chan_lib}/${disk_chan_so_name}) # for dlopen
 endforeach()
 
 # The header compiles without a warning, alone, as C11, C17 and C++17.

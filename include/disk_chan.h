@@ -53,24 +53,24 @@
  *     }
  *
  * That is all that most programs need: dc_open, dc_producer_open, dc_send, dc_subscribe, dc_recv,
- * dc_next_page and the closes. Everything else is for more speed (dc_reserve, the batches), more control
- * (dc_ack, dc_nack, dc_seek), event loops (the fds), durability (dc_sync) and operation (the stats,
- * dc_verify, dc_destroy).
+ * dc_next_page and the closes. Everything else is for more speed (dc_reserve, the batches), more
+ * control (dc_ack, dc_nack, dc_seek), event loops (the fds), durability (dc_sync) and operation
+ * (the stats, dc_verify, dc_destroy).
  *
  *
  * RETURN CODES
  *
- * Calls return int. 0 is DC_OK. Negative: what was asked did not happen: -errno for what the operating
- * system reported, or a private code below -4096, outside the kernel's range. Positive, only from
- * receiving calls: no message this time, go on. Each private code is explained, with its remedy, where it
- * is defined below; each call lists those that have a meaning of their own there.
+ * Calls return int. 0 is DC_OK. Negative: what was asked did not happen: -errno for what the
+ * operating system reported, or a private code below -4096, outside the kernel's range. Positive,
+ * only from receiving calls: no message this time, go on. Each private code is explained, with its
+ * remedy, where it is defined below; each call lists those that have a meaning of their own there.
  *
- * Every call that takes a handle may also return DC_E_FORKED (the handle was inherited across fork),
- * DC_E_INTERNAL (a bug in the library), and -EIO and other codes of the operating system; calls that may
- * allocate memory, -ENOMEM. Sending and receiving never allocate.
+ * Every call that takes a handle may also return DC_E_FORKED (the handle was inherited across
+ * fork), DC_E_INTERNAL (a bug in the library), and -EIO and other codes of the operating system;
+ * calls that may allocate memory, -ENOMEM. Sending and receiving never allocate.
  *
- * Every pointer that is not said to be optional is checked: NULL is DC_E_ARGUMENT. Out-handles are set to
- * NULL on failure. errno is not part of the contract (it may change; dc_interrupt and
+ * Every pointer that is not said to be optional is checked: NULL is DC_E_ARGUMENT. Out-handles are
+ * set to NULL on failure. errno is not part of the contract (it may change; dc_interrupt and
  * dc_producer_interrupt preserve it).
  *
  * No call prints, aborts, raises a signal, or lets a panic or an exception out.
@@ -78,54 +78,57 @@
  *
  * TIMEOUTS, SIGNALS, INTERRUPTS
  *
- * `int timeout_ms` is as in poll: 0 never waits, -1 waits for ever, less is DC_E_ARGUMENT. A waiting call
- * returns -EINTR when a signal handler ran on its thread (also one installed with SA_RESTART), and
- * -ECANCELED after an interrupt.
+ * `int timeout_ms` is as in poll: 0 never waits, -1 waits for ever, less is DC_E_ARGUMENT. A
+ * waiting call returns -EINTR when a signal handler ran on its thread (also one installed with
+ * SA_RESTART), and -ECANCELED after an interrupt.
  *
- * dc_interrupt and dc_producer_interrupt are sticky (if nothing waits, the next call that would wait
- * returns -ECANCELED, once), make the fd readable, and may be called from any thread or signal handler.
- * They are the only calls that may be used in a signal handler, or on a handle that another thread is
- * using.
+ * dc_interrupt and dc_producer_interrupt are sticky: if nothing waits, the next call that would
+ * wait returns -ECANCELED, once (with timeout 0: that would return DC_AGAIN). They make the fd
+ * readable, and may be called from any thread or signal handler. They are the only calls that may
+ * be used in a signal handler, or on a handle that another thread is using.
  *
  *
  * SENDING
  *
- * Sending is all or nothing. The timeout bounds only the wait for room; once placed, the call completes,
- * its flush included. DC_AGAIN, -EINTR and -ECANCELED mean not sent; DC_E_POISONED from a durable send
- * means unknown. A batch sends a prefix: *sent is written on every return, and the code is DC_OK exactly
- * when *sent == count.
+ * Sending is all or nothing. The timeout bounds only the wait for room; once placed, the call
+ * completes, its flush included. DC_AGAIN, -EINTR and -ECANCELED mean not sent; DC_E_POISONED from
+ * a durable send means unknown. A batch sends a prefix: *sent is written on every return, and the
+ * code is DC_OK exactly when *sent == count.
  *
- * A reservation (dc_reserve) delays the readers behind it. One held beyond stall_timeout_ms is skipped,
- * and dc_commit then copies it to a new place (DC_AGAIN keeps the reservation). Other sends on the handle
- * meanwhile are DC_E_STATE; closing the handle aborts it. Consumers may see a message before it is
- * durable.
+ * A reservation (dc_reserve) delays the readers behind it. One held beyond stall_timeout_ms is
+ * skipped, and dc_commit then copies it to a new place (DC_AGAIN keeps the reservation). Other
+ * sends on the handle meanwhile are DC_E_STATE; closing the handle aborts it. Consumers may see a
+ * message before it is durable.
  *
- * Without a page prepared ahead a send prepares one itself, which takes time; under DC_PREPARED_ONLY it
- * returns DC_AGAIN instead.
+ * Without a page prepared ahead a send prepares one itself, which takes time; under
+ * DC_PREPARED_ONLY it returns DC_AGAIN instead.
  *
  *
  * RECEIVING
  *
- * `data` of a message points into the page, without a copy. It is 8-byte aligned, never NULL (even when
- * the message is empty), and stays valid and unchanged until this handle's dc_next_page, seek or close,
- * whatever producers do and though the ring has long moved on. dc_next_page never blocks; called early it
- * skips nothing, it only ends the page's pointers. A batch never crosses a page, and its code is DC_OK
- * exactly when *received >= 1. `out` is written on DC_OK and DC_E_CORRUPT only. Under DC_AUTO_NEXT_PAGE
- * dc_recv moves on by itself, and pointers live until the handle's next receiving call.
+ * `data` of a message points into the page, without a copy. It is 8-byte aligned, never NULL (even
+ * when the message is empty), and stays valid and unchanged until this handle's dc_next_page, seek
+ * or close, whatever producers do and though the ring has long moved on. dc_next_page never blocks;
+ * called early it skips nothing, it only ends the page's pointers. A batch never crosses a page,
+ * and its code is DC_OK exactly when *received >= 1. `out` is written on DC_OK and DC_E_CORRUPT
+ * only. Under DC_AUTO_NEXT_PAGE dc_recv moves on by itself, and pointers live until the handle's
+ * next receiving call.
  *
  *
  * DELIVERY
  *
- * In a group each message goes to exactly one consumer; the messages of one producer come in the order
- * sent (but for those flagged as redelivered). Acknowledging, by `ack` of dc_subscribe_options:
+ * In a group each message goes to exactly one consumer; the messages of one producer come in the
+ * order sent (but for those flagged as redelivered). Acknowledging, by `ack` of
+ * dc_subscribe_options:
  *   DC_ACK_NEXT     (default) any receiving call first acknowledges what the handle received before;
  *   DC_ACK_MANUAL   dc_ack does;
  *   DC_ACK_RECEIVE  on receipt: at most once, over process crashes.
- * With the first two, at least once: what a dead or closed consumer, or dc_nack, left unacknowledged goes
- * to another consumer of its group, flagged DC_MESSAGE_REDELIVERED, with `deliveries` counted up, and
- * before new messages. A death is noticed by any live consumer or fd of the group, in well under a second.
- * A message that nobody was handed is never flagged. Acknowledgements become durable with the next flush:
- * a power cut may repeat messages, never skip any.
+ * With the first two, at least once: what a dead or closed consumer, or dc_nack, left
+ * unacknowledged goes to another consumer of its group, flagged DC_MESSAGE_REDELIVERED, with
+ * `deliveries` counted up, and before new messages. A death is noticed by any live consumer or fd
+ * of the group, in well under a second. A message that nobody was handed is never flagged.
+ * Acknowledgements become durable with the next flush: a power cut may repeat messages, never skip
+ * any.
  *
  * A consumer that is alive but hung or suspended keeps what it holds, and so holds back a lossless
  * channel (DC_RETAIN_LIVE, DC_RETAIN_UNREAD).
@@ -133,41 +136,41 @@
  *
  * DURABILITY
  *
- * What was sent survives the death of any process at any instant, always. What survives a power cut is
- * chosen by each open: `durability` of dc_options. What dc_sync, dc_channel_sync or a send under
- * DC_SYNC_ALWAYS has confirmed is there after a reboot; what was not may be missing, but nothing torn,
- * out of a producer's order, or stale is ever delivered. For an asynchronous commit, compare
+ * What was sent survives the death of any process at any instant, always. What survives a power cut
+ * is chosen by each open: `durability` of dc_options. What dc_sync, dc_channel_sync or a send under
+ * DC_SYNC_ALWAYS has confirmed is there after a reboot; what was not may be missing, but nothing
+ * torn, out of a producer's order, or stale is ever delivered. For an asynchronous commit, compare
  * dc_sent_position with `durable` of dc_channel_info. A failed flush is never retried into a false
  * success: it poisons the channel, for every process (DC_E_POISONED).
  *
  *
  * THREADS
  *
- * The library starts at most one thread in a process, when it is first needed (for fds, interval flushes,
- * preparing pages ahead, adopting what the dead held), with all signals blocked. DC_NO_THREAD forbids it:
- * then the program calls dc_maintain, and fds are DC_E_UNSUPPORTED. No signal handler is installed unless
- * DC_SIGBUS_GUARD is set.
+ * The library starts at most one thread in a process, when it is first needed (for fds, interval
+ * flushes, preparing pages ahead, adopting what the dead held), with all signals blocked.
+ * DC_NO_THREAD forbids it: then the program calls dc_maintain, and fds are DC_E_UNSUPPORTED. No
+ * signal handler is installed unless DC_SIGBUS_GUARD is set.
  *
  *
  * EVENT LOOPS
  *
- * dc_consumer_fd and dc_producer_fd give a real eventfd, owned by the handle (the same on every call,
- * close-on-exec; negative is a code), usable in poll, epoll (level- or edge-triggered), io_uring and event
- * libraries, and woken by any process. The program never reads or writes it.
+ * dc_consumer_fd and dc_producer_fd give a real eventfd, owned by the handle (the same on every
+ * call, close-on-exec; negative is a code), usable in poll, epoll (level- or edge-triggered),
+ * io_uring and event libraries, and woken by any process. The program never reads or writes it.
  *   Consumer  readable while dc_recv may return anything but DC_AGAIN (the end of a page, a lag, an
  *             interrupt, a poisoned channel, a redelivery included). Receive with timeout 0: one message
  *             an event, or, edge-triggered, until DC_AGAIN.
  *   Producer  armed by a send that returned DC_AGAIN; readable once there may be room.
- * No wakeup is ever lost, also not when the process that was woken dies or is stopped before it receives:
- * another sleeper is woken. A handle without an fd costs nobody a system call; an idle, sleeping consumer
- * costs a producer one wake, not one a message.
+ * No wakeup is ever lost, also not when the process that was woken dies or is stopped before it
+ * receives: another sleeper is woken. A handle without an fd costs nobody a system call; an idle,
+ * sleeping consumer costs a producer one wake, not one a message.
  *
  *
  * READ-ONLY OBSERVERS
  *
- * On a channel opened with DC_READ_ONLY an observer cannot write shared state: it pins its page by a file
- * lock (producers then unlink that page file instead of reusing it), looks for news at most every 10 ms,
- * and is not counted in `consumers`.
+ * On a channel opened with DC_READ_ONLY an observer cannot write shared state: it pins its page by
+ * a file lock (producers then unlink that page file instead of reusing it), looks for news at most
+ * every 10 ms, and is not counted in `consumers`.
  *
  *
  * LIMITS
@@ -188,33 +191,34 @@
  *
  * CAVEATS
  *
- * - fork: a handle cannot be used in the child. Every call with it is DC_E_FORKED there, and closing it
- *   only frees memory. Open the channel anew in the child. The parent is not affected; fork and exec need
- *   no care, every descriptor is close-on-exec.
- * - Close a handle once, and not while another thread is in a call with it: both are undefined. Every
- *   close accepts NULL, and any order of closing is fine.
- * - Pointers from dc_recv die with dc_next_page, dc_seek and dc_consumer_close, pointers from dc_reserve
- *   with dc_commit, dc_abort and dc_producer_close. What dc_recv points to is not yours to write.
- * - Local file systems only: a network file system is DC_E_UNSUPPORTED, and so is a directory that two
- *   kernels share. Do not copy, move or edit the files of a channel that is open; when none has it open, the
- *   directory may be moved, or copied as a whole.
+ * - fork: a handle cannot be used in the child. Every call with it is DC_E_FORKED there, and
+ *   closing it only frees memory. Open the channel anew in the child. The parent is not affected;
+ *   fork and exec need no care, every descriptor is close-on-exec.
+ * - Close a handle once, and not while another thread is in a call with it: both are undefined.
+ *   Every close accepts NULL, and any order of closing is fine.
+ * - Pointers from dc_recv die with dc_next_page, dc_seek and dc_consumer_close, pointers from
+ *   dc_reserve with dc_commit, dc_abort and dc_producer_close. What dc_recv points to is not yours
+ *   to write.
+ * - Local file systems only: a network file system is DC_E_UNSUPPORTED, and so is a directory that
+ *   two kernels share. Do not copy, move or edit the files of a channel that is open; when none has
+ *   it open, the directory may be moved, or copied as a whole.
  * - A file that somebody truncates while it is mapped raises SIGBUS, by the kernel's hand, unless
  *   DC_SIGBUS_GUARD is set. Any other damage to the files, accidental or malicious, is a code.
- * - Do not pthread_cancel a thread, or longjmp out of a signal handler, while it is in a call: use an
- *   interrupt.
+ * - Do not pthread_cancel a thread, or longjmp out of a signal handler, while it is in a call: use
+ *   an interrupt.
  * - dlclose does not unload the library, its thread may be running.
  *
- * Not here, on purpose: keys, headers, timestamps, multipart messages, encryption, networking. They are
- * for your bytes, the file system below, or an engine above.
+ * Not here, on purpose: keys, headers, timestamps, multipart messages, encryption, networking. They
+ * are for your bytes, the file system below, or an engine above.
  *
  *
  * ABI
  *
- * Numeric values are pinned for good, and so is the layout of every struct; functions, codes and fields
- * are only added. Structs (but dc_message) begin with their size: initialise them with their
+ * Numeric values are pinned for good, and so is the layout of every struct; functions, codes and
+ * fields are only added. Structs (but dc_message) begin with their size: initialise them with their
  * DC_..._INIT. There is no padding in them; the layouts are documented for bindings. 0 in any field
- * means its default. Size 0, or a non-zero tail that the library does not know (a newer program set a newer
- * field), is DC_E_ARGUMENT; in structs that the library fills, an unknown tail becomes 0.
+ * means its default. Size 0, or a non-zero tail that the library does not know (a newer program set
+ * a newer field), is DC_E_ARGUMENT; in structs that the library fills, an unknown tail becomes 0.
  */
 #ifndef DISK_CHAN_H
 #define DISK_CHAN_H
@@ -257,13 +261,13 @@
 // DC_AUTO_NEXT_PAGE.)
 #define DC_END_OF_PAGE 1
 
-// Positive, from receiving calls only: retention dropped messages that this consumer (or its group)
-// had not read. Returned once per gap, before the first message after it; the number is in the
-// stats as `lost`. Receive again; to lose nothing, see DC_RETAIN_LIVE and DC_RETAIN_UNREAD.
+// Positive, from receiving calls only: retention dropped messages that this consumer (or its
+// group) had not read. Returned once per gap, before the first message after it; the number is in
+// the stats as `lost`. Receive again; to lose nothing, see DC_RETAIN_LIVE and DC_RETAIN_UNREAD.
 #define DC_LAGGED 2
 
-// No message, no room, or nothing to do within the timeout. Try again, wait longer, or wait for the
-// handle's fd. Never the operating system's EAGAIN; sets no error text.
+// No message, no room, or nothing to do within the timeout. Try again, wait longer, or wait for
+// the handle's fd. Never the operating system's EAGAIN; sets no error text.
 #define DC_AGAIN (-4097)
 
 // An argument that is always wrong: NULL where that is not allowed, an unknown flag, a size or
@@ -275,8 +279,8 @@
 #define DC_E_TOO_BIG (-4099)
 
 // What lies on disk contradicts itself or its checksum. From dc_recv: that one message is skipped,
-// its `position` is set and `data` is NULL; the next call goes on behind it. From dc_open: run
-// dc_verify, restore the channel from elsewhere, or dc_destroy it.
+// its `position` is set and `data` is NULL; the next call goes on behind it. From other calls:
+// dc_last_error() names the place, dc_verify the extent; restore the channel, or remove it.
 #define DC_E_CORRUPT (-4100)
 
 // Not a channel (a file, a foreign directory), or a format version or feature that this library
@@ -291,8 +295,8 @@
 // of what the handle holds). For the others close what is not needed.
 #define DC_E_LIMIT (-4103)
 
-// An exclusive operation (destroy a channel, delete or seek a group) while others use it. Close the
-// other handles, in every process, and repeat.
+// An exclusive operation (destroy a channel, delete or seek a group) while others use it. Close
+// the other handles, in every process, and repeat.
 #define DC_E_BUSY (-4104)
 
 // The handle was inherited across fork. Close it (which only frees memory there) and open the
@@ -300,8 +304,8 @@
 #define DC_E_FORKED (-4105)
 
 // An I/O failure (a failed flush, a lost mapping) made durability unknown, for every process that
-// has the channel open. Receiving goes on. Sending works again once all have closed the channel and
-// opened it again. From a durable send: whether that message was sent is unknown.
+// has the channel open. Receiving goes on. Sending works again once all have closed the channel
+// and opened it again. From a durable send: whether that message was sent is unknown.
 #define DC_E_POISONED (-4106)
 
 // The call does not fit the handle as it is: a commit without a reservation, a send during one, a
@@ -312,7 +316,8 @@
 // fd under DC_NO_THREAD. dc_last_error() says which. Move the channel to a local file system.
 #define DC_E_UNSUPPORTED (-4108)
 
-// A bug in this library, caught before it reached your program. Close the handle; please report it.
+// A bug in this library, caught before it reached your program. Close the handle; please report
+// it.
 #define DC_E_INTERNAL (-4109)
 
 // OPTIONS. `max_pages`: as many as the disk has room for.
@@ -354,12 +359,12 @@
 // `flags` of dc_options: the channel must not exist (-EEXIST otherwise).
 #define DC_NEW 2
 
-// `flags` of dc_options: observers and stats only, with read permission alone; implies DC_EXISTING.
-// Producers, groups, sync and maintenance are DC_E_STATE.
+// `flags` of dc_options: observers and stats only, with read permission alone; implies
+// DC_EXISTING. Producers, groups, sync and maintenance are DC_E_STATE.
 #define DC_READ_ONLY 4
 
-// `flags` of dc_options: this open starts no thread. The program calls dc_maintain instead, and fds
-// are DC_E_UNSUPPORTED.
+// `flags` of dc_options: this open starts no thread. The program calls dc_maintain instead, and
+// fds are DC_E_UNSUPPORTED.
 #define DC_NO_THREAD 8
 
 // `flags` of dc_options: a send never prepares a page itself (allocating and clearing files takes
@@ -403,8 +408,8 @@
 // Made by dc_open, given back by dc_close.
 typedef struct dc_channel dc_channel;
 
-// A handle that receives. One thread at a time uses it; it may move between threads. Only dc_interrupt
-// may be called at any time, from any thread or signal handler.
+// A handle that receives. One thread at a time uses it; it may move between threads. Only
+// dc_interrupt may be called at any time, from any thread or signal handler.
 //
 // Made by dc_subscribe or dc_consumer_clone, given back by dc_consumer_close.
 typedef struct dc_consumer dc_consumer;
@@ -415,8 +420,8 @@ typedef struct dc_consumer dc_consumer;
 // Made by dc_producer_open or dc_producer_clone, given back by dc_producer_close.
 typedef struct dc_producer dc_producer;
 
-// What dc_open may be told. Initialise with DC_OPTIONS_INIT and set what matters; 0 in any field but
-// `size` means its default, or, for a channel that exists, what it has stored.
+// What dc_open may be told. Initialise with DC_OPTIONS_INIT and set what matters; 0 in any field
+// but `size` means its default, or, for a channel that exists, what it has stored.
 //
 // What a channel IS (page_size, max_pages, max_messages_per_page, retention, checksum, mode) is
 // stored when it is made: another value than the stored one is DC_E_MISMATCH. The rest belongs to
@@ -446,19 +451,19 @@ typedef struct dc_options {
   // 44: after this many milliseconds a message that is claimed but not published no longer holds
   // up the readers behind it; default 1,000, at most 60,000; of this open.
   uint32_t stall_timeout_ms;
-  // 48: permission bits (as of chmod), default 0600; given to every file of the channel by fchmod,
-  // whoever creates it and whatever the umask; the directory gets the matching x bits.
+  // 48: permission bits (as of chmod), default 0600; given to every file of the channel by
+  // fchmod, whoever creates it and whatever the umask; the directory gets the matching x bits.
   uint32_t mode;
-  // 52: DC_EXISTING, DC_NEW, DC_READ_ONLY, DC_NO_THREAD, DC_PREPARED_ONLY, DC_SIGBUS_GUARD, or 0:
-  // open the channel or create it; of this open.
+  // 52: DC_EXISTING, DC_NEW, DC_READ_ONLY, DC_NO_THREAD, DC_PREPARED_ONLY, DC_SIGBUS_GUARD, or
+  // 0: open the channel or create it; of this open.
   uint32_t flags;
 } dc_options;
 
 // A channel's figures, of all processes together. Initialise with DC_CHANNEL_INFO_INIT.
 //
-// Counts are derived from positions where they can be; they are exact when nothing moves and nobody
-// was killed in mid-call, and otherwise a snapshot of things in motion. 160 bytes: after `size`, field
-// n lies at offset 8 n.
+// Counts are derived from positions where they can be; they are exact when nothing moves and
+// nobody was killed in mid-call, and otherwise a snapshot of things in motion. 160 bytes: after
+// `size`, field n lies at offset 8 n.
 typedef struct dc_channel_info {
   // sizeof(dc_channel_info).
   size_t size;
@@ -480,7 +485,8 @@ typedef struct dc_channel_info {
   uint64_t oldest;
   // Position after the newest message.
   uint64_t end;
-  // Everything before this position is on stable storage: a message is, once durable > its position.
+  // Everything before this position is on stable storage: a message is, once durable > its
+  // position.
   uint64_t durable;
   // Messages kept.
   uint64_t messages;
@@ -521,8 +527,8 @@ typedef struct dc_group_info {
   uint64_t consumers;
 } dc_group_info;
 
-// What dc_verify counted. Initialise with DC_VERIFY_INFO_INIT. 56 bytes: after `size`, field n lies at
-// offset 8 n.
+// What dc_verify counted. Initialise with DC_VERIFY_INFO_INIT. 56 bytes: after `size`, field n
+// lies at offset 8 n.
 typedef struct dc_verify_info {
   // sizeof(dc_verify_info).
   size_t size;
@@ -540,23 +546,24 @@ typedef struct dc_verify_info {
   uint64_t torn;
 } dc_verify_info;
 
-// What dc_subscribe may be told. Initialise with DC_SUBSCRIBE_OPTIONS_INIT; 0 in any field but `size`
-// means its default. All of it belongs to the handle, but for `start`.
+// What dc_subscribe may be told. Initialise with DC_SUBSCRIBE_OPTIONS_INIT; 0 in any field but
+// `size` means its default. All of it belongs to the handle, but for `start`.
 //
 // 32 bytes; the offset of each field stands before it.
 typedef struct dc_subscribe_options {
   // 0: sizeof(dc_subscribe_options).
   size_t size;
-  // 8: where a new group or an observer starts: a position (then the first message at or after it),
-  // DC_EARLIEST (default), DC_LATEST or DC_LAST(n). A group that exists goes on where it stands.
+  // 8: where a new group or an observer starts: a position (then the first message at or after
+  // it), DC_EARLIEST (default), DC_LATEST or DC_LAST(n). A group that exists goes on where it
+  // stands.
   uint64_t start;
   // 16: DC_ACK_NEXT (default), DC_ACK_MANUAL or DC_ACK_RECEIVE.
   uint32_t ack;
-  // 20: messages this handle may hold unacknowledged, at most 4,096; default 1,024. Beyond it,
-  // receiving is DC_E_LIMIT.
+  // 20: messages this handle may hold unacknowledged under DC_ACK_MANUAL, at most 4,096; default
+  // 1,024. Holding as many, receiving is DC_E_LIMIT.
   uint32_t max_unacked;
-  // 24: messages claimed ahead for this handle, at most 255; 1: none; default: a small batch while
-  // it is the group's only live consumer, else none.
+  // 24: messages claimed ahead for this handle, at most 255; 1: none; default: a small batch
+  // while it is the group's only live consumer, else none.
   uint32_t prefetch;
   // 28: DC_AUTO_NEXT_PAGE or 0.
   uint32_t flags;
@@ -565,10 +572,11 @@ typedef struct dc_subscribe_options {
 // A received message. 32 bytes for ever; the offset of each field stands before it.
 //
 // The library fills it; the program owns the struct, but not the bytes that `data` points to: they
-// lie in the page, are never written to by anybody, and stay valid until this handle's dc_next_page,
-// seek or close (under DC_AUTO_NEXT_PAGE: until its next receiving call).
+// lie in the page, are never written to by anybody, and stay valid until this handle's
+// dc_next_page, seek or close (under DC_AUTO_NEXT_PAGE: until its next receiving call).
 typedef struct dc_message {
-  // 0: its bytes; 8-byte aligned, never NULL, also when it is empty (but after DC_E_CORRUPT, NULL).
+  // 0: its bytes; 8-byte aligned, never NULL, also when it is empty (but after DC_E_CORRUPT,
+  // NULL).
   const void *data;
   // 8: how many.
   size_t len;
@@ -581,8 +589,8 @@ typedef struct dc_message {
   uint32_t deliveries;
 } dc_message;
 
-// A consumer's figures. Initialise with DC_CONSUMER_INFO_INIT. 56 bytes: after `size`, field n lies at
-// offset 8 n.
+// A consumer's figures. Initialise with DC_CONSUMER_INFO_INIT. 56 bytes: after `size`, field n
+// lies at offset 8 n.
 typedef struct dc_consumer_info {
   // sizeof(dc_consumer_info).
   size_t size;
@@ -616,14 +624,14 @@ DC_API const char *dc_version_string(void);
 
 // What a code means, in a few words; -errno codes included ("No space left on device").
 //
-// The text is static: never NULL, never freed; a number that is no code gives "unknown code".
-// Any thread, never blocks, cannot fail. For what went wrong in this case, see dc_last_error().
+// The text is static: never NULL, never freed; a number that is no code gives "unknown code". Any
+// thread, never blocks, cannot fail. For what went wrong in this case, see dc_last_error().
 DC_API const char *dc_strerror(int code);
 
 // The name of a code's constant: "DC_E_TOO_BIG", or "ENOSPC" for -ENOSPC.
 //
-// The text is static: never NULL, never freed; a number that is no code gives "unknown".
-// Any thread, never blocks, cannot fail.
+// The text is static: never NULL, never freed; a number that is no code gives "unknown". Any
+// thread, never blocks, cannot fail.
 DC_API const char *dc_error_name(int code);
 
 // This thread's last failure, in one sentence: which call, path, values, and what to do.
@@ -634,13 +642,13 @@ DC_API const char *dc_error_name(int code);
 // negative code. Never blocks, cannot fail.
 DC_API const char *dc_last_error(void);
 
-// Opens a channel, or creates it: a directory that does not exist, or an empty one, becomes a channel
-// unless `flags` forbid it.
+// Opens a channel, or creates it: a directory that does not exist, or an empty one, becomes a
+// channel unless `flags` forbid it.
 //
 // `path` is copied. `options` may be NULL: defaults, or what the channel has stored; the struct is
-// read during the call only. `*out` is the new handle, NULL on failure; give it back with dc_close.
-// A process may open the same channel more than once. A channel that a crash left behind simply opens;
-// after a crash of the machine the first open recovers it, which may take a while.
+// read during the call only. `*out` is the new handle, NULL on failure; give it back with
+// dc_close. A process may open the same channel more than once. A channel that a crash left behind
+// simply opens; after a crash of the machine the first open recovers it, which may take a while.
 //
 // Any thread. Blocks for the disk, and briefly while another process creates the same channel.
 //
@@ -664,30 +672,30 @@ int dc_open(const char *path,
 
 // Closes a channel. NULL is accepted and does nothing.
 //
-// Producers and consumers made from it stay usable; any order of closing is fine. Closing while another
-// thread is in a call with this handle is undefined. In a forked child it only frees memory. May block
-// for the disk: the last handle of a process under DC_SYNC_INTERVAL flushes what is due.
-DC_API
-void dc_close(struct dc_channel *channel);
+// Producers and consumers made from it stay usable; any order of closing is fine. Closing while
+// another thread is in a call with this handle is undefined. In a forked child it only frees
+// memory. May block for the disk: the last handle of a process under DC_SYNC_INTERVAL flushes what
+// is due.
+DC_API void dc_close(struct dc_channel *channel);
 
-// Removes a channel: its files and its directory. Needs no open handle, and works on a damaged channel
-// and on one that a killed dc_destroy left half removed.
+// Removes a channel: its files and its directory. Needs no open handle, and finishes what a killed
+// dc_destroy began.
 //
 // Any thread. Blocks for the disk.
 //
 // - DC_OK: gone.
 // - DC_E_BUSY: it is open somewhere, in this process or another; close it there.
 // - DC_E_FORMAT: not a channel; nothing was touched.
+// - DC_E_CORRUPT: not even recognisable as one any more; remove it by hand.
 // - -ENOENT: nothing there.
 // - DC_E_ARGUMENT: path is NULL or empty.
 // - -EACCES and others of the operating system: repeat once the reason is gone.
-DC_API DC_WARN_UNUSED
-int dc_destroy(const char *path);
+DC_API DC_WARN_UNUSED int dc_destroy(const char *path);
 
 // Takes the channel's figures.
 //
-// `out->size` must be set (DC_CHANNEL_INFO_INIT). Written on DC_OK only; fields that this library does
-// not know become 0. Any thread. Never blocks on other users of the channel.
+// `out->size` must be set (DC_CHANNEL_INFO_INIT). Written on DC_OK only; fields that this library
+// does not know become 0. Any thread. Never blocks on other users of the channel.
 //
 // - DC_OK: filled in.
 // - DC_E_ARGUMENT: channel or out is NULL, or out->size is 0.
@@ -695,10 +703,11 @@ DC_API DC_WARN_UNUSED
 int dc_channel_stats(const struct dc_channel *channel,
                      struct dc_channel_info *out);
 
-// Brings everything published so far, by whichever process, and all acknowledgements to stable storage.
+// Brings everything published so far, by whichever process, and all acknowledgements to stable
+// storage.
 //
-// Any thread. Blocks for the disk; the timeout bounds only the wait for others (a message in front that
-// is being written, somebody else's flush), a flush once begun completes.
+// Any thread. Blocks for the disk; the timeout bounds only the wait for others (a message in front
+// that is being written, somebody else's flush), a flush once begun completes.
 //
 // - DC_OK: all of it would survive a power cut now.
 // - DC_AGAIN: not within the timeout; repeat.
@@ -706,14 +715,12 @@ int dc_channel_stats(const struct dc_channel *channel,
 // - DC_E_POISONED: a flush failed, now or before; close and reopen the channel everywhere.
 // - DC_E_STATE: the channel is read-only.
 // - DC_E_ARGUMENT: channel is NULL, or timeout_ms is below -1.
-DC_API DC_WARN_UNUSED
-int dc_channel_sync(struct dc_channel *channel,
-                    int timeout_ms);
+DC_API DC_WARN_UNUSED int dc_channel_sync(struct dc_channel *channel, int timeout_ms);
 
 // Takes the figures of the group named `group`.
 //
-// `out->size` must be set (DC_GROUP_INFO_INIT). Written on DC_OK only; fields that this library does
-// not know become 0. Any thread. Never blocks on other users of the channel.
+// `out->size` must be set (DC_GROUP_INFO_INIT). Written on DC_OK only; fields that this library
+// does not know become 0. Any thread. Never blocks on other users of the channel.
 //
 // - DC_OK: filled in.
 // - -ENOENT: no such group.
@@ -724,15 +731,16 @@ int dc_group_stats(const struct dc_channel *channel,
                    const char *group,
                    struct dc_group_info *out);
 
-// Walks the channel's groups in byte order of their names: writes the first name greater than `after`
-// (NULL: the first of all) to `name`, with its NUL. `after` need not exist, and may be `name` itself:
+// Walks the channel's groups in byte order of their names: writes the first name greater than
+// `after` (NULL: the first of all) to `name`, with its NUL. `after` need not exist, and may be
+// `name` itself:
 //
 // char name[DC_GROUP_NAME_MAX + 1];
 // const char *after = NULL;
 // while ((code = dc_group_next(channel, after, name, sizeof name)) == DC_OK) after = name;
 //
-// `capacity` counts the NUL; DC_GROUP_NAME_MAX + 1 always suffices. Any thread. Never blocks on other
-// users of the channel.
+// `capacity` counts the NUL; DC_GROUP_NAME_MAX + 1 always suffices. Any thread. Never blocks on
+// other users of the channel.
 //
 // - DC_OK: `name` is written.
 // - -ENOENT: no further group; `name` is left as it is, and no error text is set.
@@ -745,7 +753,8 @@ int dc_group_next(const struct dc_channel *channel,
                   size_t capacity);
 
 // Deletes the group named `group`: its position and what its consumers left unacknowledged. Its
-// messages stay, for the other groups. A consumer that subscribes to the name later makes a new group.
+// messages stay, for the other groups. A consumer that subscribes to the name later makes a new
+// group.
 //
 // Any thread. Blocks for the disk.
 //
@@ -754,49 +763,42 @@ int dc_group_next(const struct dc_channel *channel,
 // - -ENOENT: no such group.
 // - DC_E_STATE: the channel is read-only.
 // - DC_E_ARGUMENT: a pointer is NULL, or the name is empty or longer than DC_GROUP_NAME_MAX.
-DC_API DC_WARN_UNUSED
-int dc_group_delete(struct dc_channel *channel,
-                    const char *group);
+DC_API DC_WARN_UNUSED int dc_group_delete(struct dc_channel *channel, const char *group);
 
-// Checks every structure and every checksum of a channel, and changes nothing. Needs no open handle; the
-// channel may be in use meanwhile, and then what is in motion is left out.
+// Checks every structure and every checksum of a channel, and changes nothing. Needs no open
+// handle; the channel may be in use meanwhile, and then what is in motion is left out.
 //
-// `out->size` must be set (DC_VERIFY_INFO_INIT). Written on DC_OK only; fields that this library does
-// not know become 0. Any thread. Reads the whole channel from disk, which takes its time.
+// `out->size` must be set (DC_VERIFY_INFO_INIT). Written on DC_OK only; fields that this library
+// does not know become 0. Any thread. Reads the whole channel from disk, which takes its time.
 //
-// - DC_OK: checked to the end. The channel is sound if out->corrupt is 0; otherwise that many messages
-//   and structures are damaged, and every sound message can still be received.
+// - DC_OK: checked to the end. The channel is sound if out->corrupt is 0; otherwise that many
+//   messages and structures are damaged, and every sound message can still be received.
 // - DC_E_CORRUPT: so damaged that it cannot be opened; dc_last_error() says where.
 // - DC_E_FORMAT: not a channel, or a format that this library does not know.
 // - -ENOENT: nothing there.
 // - DC_E_ARGUMENT: a pointer is NULL, path is empty, or out->size is 0.
 // - -EACCES and others of the operating system.
-DC_API DC_WARN_UNUSED
-int dc_verify(const char *path,
-              struct dc_verify_info *out);
+DC_API DC_WARN_UNUSED int dc_verify(const char *path, struct dc_verify_info *out);
 
-// Does the library thread's work, for programs that forbid it by DC_NO_THREAD: prepares pages ahead,
-// flushes under DC_SYNC_INTERVAL, adopts what dead consumers held. Call it every few hundred
-// milliseconds, or in a loop on a thread of your own.
+// Does the library thread's work, for programs that forbid it by DC_NO_THREAD: prepares pages
+// ahead, flushes under DC_SYNC_INTERVAL, adopts what dead consumers held. Call it every few
+// hundred milliseconds, or in a loop on a thread of your own.
 //
-// Does what is due, after waiting up to `timeout_ms` for the first thing to come due. Allowed without
+// Does what is due, after waiting up to `timeout_ms` for the first thing to come due. What it
+// cannot do, for want of disk space, say, the next send or sync reports. Allowed without
 // DC_NO_THREAD too. Any thread. Blocks for the disk as well as for the timeout.
 //
 // - DC_OK: something was done; call again at once, there may be more.
 // - DC_AGAIN: nothing came due.
 // - -EINTR: a signal handler ran during the wait; repeat.
-// - -ENOSPC: no room for the next page; everything sent stays readable. Repeat when there is room.
-// - DC_E_POISONED: a flush failed, now or before; close and reopen the channel everywhere.
 // - DC_E_STATE: the channel is read-only.
 // - DC_E_ARGUMENT: channel is NULL, or timeout_ms is below -1.
-DC_API DC_WARN_UNUSED
-int dc_maintain(struct dc_channel *channel,
-                int timeout_ms);
+DC_API DC_WARN_UNUSED int dc_maintain(struct dc_channel *channel, int timeout_ms);
 
 // Makes a producer of a channel.
 //
-// `*out` is the new handle, NULL on failure; give it back with dc_producer_close. It does not need the
-// channel handle to stay open. Thread-safe on `channel`. May block for the disk.
+// `*out` is the new handle, NULL on failure; give it back with dc_producer_close. It does not need
+// the channel handle to stay open. Thread-safe on `channel`. May block for the disk.
 //
 // - DC_OK: made.
 // - DC_E_STATE: the channel is read-only.
@@ -804,9 +806,7 @@ int dc_maintain(struct dc_channel *channel,
 // - DC_E_LIMIT: 1,024 handles of this channel are live, in all processes; close some.
 // - DC_E_ARGUMENT: channel or out is NULL.
 // - -ENOMEM, -EMFILE, -ENOSPC and others of the operating system.
-DC_API DC_WARN_UNUSED
-int dc_producer_open(struct dc_channel *channel,
-                     struct dc_producer **out);
+DC_API DC_WARN_UNUSED int dc_producer_open(struct dc_channel *channel, struct dc_producer **out);
 
 // Makes another producer of the same channel, for another thread, say.
 //
@@ -820,20 +820,19 @@ int dc_producer_clone(const struct dc_producer *producer,
 
 // Closes a producer. NULL is accepted and does nothing.
 //
-// Aborts a reservation that is still held, and closes its fd. What was sent stays sent. Closing while
-// another thread is in a call with this handle, an interrupt included, is undefined. In a forked child
-// it only frees memory.
-DC_API
-void dc_producer_close(struct dc_producer *producer);
+// Aborts a reservation that is still held, and closes its fd. What was sent stays sent. Closing
+// while another thread is in a call with this handle, an interrupt included, is undefined. In a
+// forked child it only frees memory.
+DC_API void dc_producer_close(struct dc_producer *producer);
 
 // Sends one message, all or nothing.
 //
-// The `len` bytes at `data` are copied; an empty message is a message (`data` may be NULL then). The
-// bytes must not change during the call. One thread at a time.
+// The `len` bytes at `data` are copied; an empty message is a message (`data` may be NULL then).
+// The bytes must not change during the call. One thread at a time.
 //
 // Blocks up to `timeout_ms` for room, and only for that: once placed, the call completes, under
-// DC_SYNC_ALWAYS with the flush included. Consumers may see the message before it is durable. Never
-// allocates memory.
+// DC_SYNC_ALWAYS with the flush included. Consumers may see the message before it is durable.
+// Never allocates memory.
 //
 // - DC_OK: sent; under DC_SYNC_ALWAYS, durable.
 // - DC_AGAIN: not sent: no room within the timeout (consumers of a lossless channel lag), or no
@@ -841,10 +840,13 @@ void dc_producer_close(struct dc_producer *producer);
 // - -EINTR: not sent: a signal handler ran during the wait. Send again.
 // - -ECANCELED: not sent: dc_producer_interrupt.
 // - DC_E_TOO_BIG: not sent, ever: longer than max_message.
-// - DC_E_POISONED: an I/O failure. Under DC_SYNC_ALWAYS it is unknown whether the message was sent;
-//   else it was not. Close and reopen the channel everywhere.
+// - DC_E_POISONED: an I/O failure. Under DC_SYNC_ALWAYS it is unknown whether the message was
+//   sent; else it was not. Close and reopen the channel everywhere.
+// - DC_E_CORRUPT: lost: somebody truncated a page file (under DC_SIGBUS_GUARD only, else a
+//   signal).
 // - DC_E_STATE: a reservation is held; commit or abort it first.
-// - DC_E_ARGUMENT: not sent: producer is NULL, data is NULL but len is not 0, timeout_ms is below -1.
+// - DC_E_ARGUMENT: not sent: producer is NULL, data is NULL but len is not 0, timeout_ms is below
+//   -1.
 // - -ENOSPC, -EDQUOT: not sent: no room on disk for the next page. Everything sent stays readable;
 //   send again when there is room.
 DC_API DC_WARN_UNUSED
@@ -855,11 +857,11 @@ int dc_send(struct dc_producer *producer,
 
 // Sends one message that lies in `count` parts: gathers them, in order. Otherwise as dc_send.
 //
-// A part may be empty (and its iov_base NULL then); count 0 sends an empty message (`parts` may be NULL
-// then).
+// A part may be empty (and its iov_base NULL then); count 0 sends an empty message (`parts` may be
+// NULL then).
 //
-// Codes as of dc_send; also DC_E_ARGUMENT: parts is NULL but count is not 0, a part's iov_base is NULL
-// but its iov_len is not 0, or the lengths overflow.
+// Codes as of dc_send; also DC_E_ARGUMENT: parts is NULL but count is not 0, a part's iov_base is
+// NULL but its iov_len is not 0, or the lengths overflow.
 DC_API DC_WARN_UNUSED
 int dc_sendv(struct dc_producer *producer,
              const struct iovec *parts,
@@ -869,13 +871,14 @@ int dc_sendv(struct dc_producer *producer,
 // Sends `count` messages, one each entry, in order: cheaper than as many dc_send, and under
 // DC_SYNC_ALWAYS with few flushes instead of many. Otherwise as dc_send.
 //
-// Always sends a prefix: `*sent` says how many, is written on every return, and is `count` exactly when
-// the code is DC_OK. To go on, pass messages + *sent and count - *sent. An entry may be empty (its
-// iov_base NULL then); count 0 is DC_OK.
+// Always sends a prefix: `*sent` says how many, is written on every return, and is `count` exactly
+// when the code is DC_OK. To go on, pass messages + *sent and count - *sent. An entry may be empty
+// (its iov_base NULL then); count 0 is DC_OK.
 //
-// Codes as of dc_send, about the first message that was not sent; also DC_E_ARGUMENT: sent is NULL,
-// messages is NULL but count is not 0, an iov_base is NULL but its iov_len is not 0, or the lengths
-// overflow (*sent is 0 then).
+// Codes as of dc_send, about the first message that was not sent; but DC_E_TOO_BIG, of any of
+// them, is found before the first is sent. Also DC_E_ARGUMENT: sent is NULL, messages is NULL but
+// count is not 0, an iov_base is NULL but its iov_len is not 0, or the lengths overflow (*sent is
+// 0 then).
 DC_API DC_WARN_UNUSED
 int dc_send_batch(struct dc_producer *producer,
                   const struct iovec *messages,
@@ -885,9 +888,9 @@ int dc_send_batch(struct dc_producer *producer,
 
 // Reserves room for a message of up to `len` bytes, to write it where it will lie: no copy.
 //
-// `*data` points to `len` writable bytes, 8-byte aligned, of undefined content; NULL on failure. They
-// are the program's until dc_commit, dc_abort or dc_producer_close on this handle. Every other send on
-// the handle is DC_E_STATE meanwhile.
+// `*data` points to `len` writable bytes, 8-byte aligned, of undefined content; NULL on failure.
+// They are the program's until dc_commit, dc_abort or dc_producer_close on this handle. Every
+// other send on the handle is DC_E_STATE meanwhile.
 //
 // A reservation delays the readers behind it: write and commit at once. One held beyond
 // stall_timeout_ms is skipped by the readers, and dc_commit then copies it to a new place.
@@ -895,8 +898,8 @@ int dc_send_batch(struct dc_producer *producer,
 // Blocks as dc_send does. One thread at a time.
 //
 // - DC_OK: reserved.
-// - DC_AGAIN, -EINTR, -ECANCELED, DC_E_TOO_BIG, DC_E_POISONED, -ENOSPC: nothing is reserved; remedies as
-//   of dc_send.
+// - DC_AGAIN, -EINTR, -ECANCELED, DC_E_TOO_BIG, DC_E_POISONED, -ENOSPC: nothing is reserved;
+//   remedies as of dc_send.
 // - DC_E_STATE: a reservation is held already; commit or abort it first.
 // - DC_E_ARGUMENT: producer or data is NULL, or timeout_ms is below -1.
 DC_API DC_WARN_UNUSED
@@ -905,22 +908,18 @@ int dc_reserve(struct dc_producer *producer,
                int timeout_ms,
                void **data);
 
-// Publishes the first `len` bytes of the reservation as one message; `len` may be smaller than what was
-// reserved.
+// Publishes the first `len` bytes of the reservation as one message; `len` may be smaller than
+// what was reserved.
 //
-// Never waits for room, unless the reservation was skipped for having been held too long: then only for
-// what it takes to copy it, and not at all for consumers. Under DC_SYNC_ALWAYS it waits for the flush.
-// One thread at a time.
+// Never waits for room. Under DC_SYNC_ALWAYS it waits for the flush. One thread at a time.
 //
 // - DC_OK: sent; the pointer is no longer yours.
-// - DC_AGAIN: not sent: the reservation was skipped, and there is no room for it elsewhere now. It is
-//   still held, content and all: commit again, or abort.
+// - DC_AGAIN: not sent: the reservation was skipped, and there is no room for it elsewhere now. It
+//   is still held, content and all: commit again, or abort.
 // - DC_E_STATE: no reservation is held.
 // - DC_E_ARGUMENT: producer is NULL, or len is more than was reserved (it is still held).
 // - DC_E_POISONED, -ENOSPC: as of dc_send.
-DC_API DC_WARN_UNUSED
-int dc_commit(struct dc_producer *producer,
-              size_t len);
+DC_API DC_WARN_UNUSED int dc_commit(struct dc_producer *producer, size_t len);
 
 // Gives the reservation back; readers will pass over it. Never blocks. One thread at a time.
 //
@@ -931,68 +930,64 @@ DC_API DC_WARN_UNUSED int dc_abort(struct dc_producer *producer);
 
 // Waits until all that this handle sent is on stable storage, flushing where nobody else does.
 //
-// Blocks for the disk; the timeout bounds only the wait for others (a message in front that is being
-// written, somebody else's flush), a flush once begun completes. One thread at a time.
+// Blocks for the disk; the timeout bounds only the wait for others (a message in front that is
+// being written, somebody else's flush), a flush once begun completes. One thread at a time.
 //
 // - DC_OK: all of it would survive a power cut now.
 // - DC_AGAIN: not within the timeout; repeat.
 // - -EINTR: a signal handler ran during the wait; repeat.
 // - -ECANCELED: dc_producer_interrupt.
-// - DC_E_POISONED: a flush failed, now or before: whether it is durable is unknown. Close and reopen
-//   the channel everywhere.
+// - DC_E_POISONED: a flush failed, now or before: whether it is durable is unknown. Close and
+//   reopen the channel everywhere.
 // - DC_E_ARGUMENT: producer is NULL, or timeout_ms is below -1.
-DC_API DC_WARN_UNUSED
-int dc_sync(struct dc_producer *producer,
-            int timeout_ms);
+DC_API DC_WARN_UNUSED int dc_sync(struct dc_producer *producer, int timeout_ms);
 
 // The position of the last message this handle sent; 0 when there is none, and for NULL.
 //
-// With `durable` of dc_channel_info it makes an asynchronous commit: that message, and all before it, is
-// on stable storage once durable > its position. Never blocks. One thread at a time.
-DC_API
-uint64_t dc_sent_position(const struct dc_producer *producer);
+// With `durable` of dc_channel_info it makes an asynchronous commit: that message, and all before
+// it, is on stable storage once durable > its position. Never blocks. One thread at a time.
+DC_API uint64_t dc_sent_position(const struct dc_producer *producer);
 
 // The handle's eventfd, for poll, epoll (level- or edge-triggered), io_uring and event libraries:
 // readable once there may be room again, woken by any process, or after dc_producer_interrupt.
 //
-// Armed by a send that returned DC_AGAIN: send with timeout 0, on DC_AGAIN wait for the fd, send again.
-// It belongs to the handle, is the same on every call, is closed with the handle and by exec: never
-// close, read or write it. Never blocks for long. One thread at a time.
+// Armed by a send that returned DC_AGAIN: send with timeout 0, on DC_AGAIN wait for the fd, send
+// again. It belongs to the handle, is the same on every call, is closed with the handle and by
+// exec: never close, read or write it. Never blocks for long. One thread at a time.
 //
 // - 0 or more: the file descriptor.
 // - DC_E_UNSUPPORTED: the channel was opened with DC_NO_THREAD.
 // - DC_E_ARGUMENT: producer is NULL.
 // - -EMFILE, -ENFILE, -ENOMEM: none to be had; close some and repeat.
-DC_API DC_WARN_UNUSED
-int dc_producer_fd(struct dc_producer *producer);
+DC_API DC_WARN_UNUSED int dc_producer_fd(struct dc_producer *producer);
 
 // Interrupts the call that is waiting on this handle: it returns -ECANCELED.
 //
-// Sticky: if nothing waits, the next call that would wait returns -ECANCELED, once. Makes the fd
-// readable. From any thread or signal handler, at any time before dc_producer_close; keeps errno, sets
-// no error text, never blocks.
+// Sticky: if nothing waits, the next call that would wait (with timeout 0: that would return
+// DC_AGAIN) returns -ECANCELED, once. Makes the fd readable. From any thread or signal handler, at
+// any time before dc_producer_close; keeps errno, sets no error text, never blocks.
 //
 // - DC_OK: done.
 // - DC_E_ARGUMENT: producer is NULL.
-DC_API DC_WARN_UNUSED
-int dc_producer_interrupt(struct dc_producer *producer);
+DC_API DC_WARN_UNUSED int dc_producer_interrupt(struct dc_producer *producer);
 
 // Makes a consumer: a member of the group named `group`, or, for NULL, an observer.
 //
-// A group is made by its first consumer, starts where `start` says, and stays on disk with its position
-// until dc_group_delete; each message goes to exactly one of its consumers. An observer sees every
-// message from `start` on and keeps no state on disk. The name is copied; it may hold any byte but NUL.
+// A group is made by its first consumer, starts where `start` says, and stays on disk with its
+// position until dc_group_delete; each message goes to exactly one of its consumers. An observer
+// sees every message from `start` on and keeps no state on disk. The name is copied; it may hold
+// any byte but NUL.
 //
-// `options` may be NULL: defaults; the struct is read during the call only. `*out` is the new handle,
-// NULL on failure; give it back with dc_consumer_close. It does not need the channel handle to stay
-// open. Thread-safe on `channel`. May block for the disk.
+// `options` may be NULL: defaults; the struct is read during the call only. `*out` is the new
+// handle, NULL on failure; give it back with dc_consumer_close. It does not need the channel
+// handle to stay open. Thread-safe on `channel`. May block for the disk.
 //
 // - DC_OK: made.
 // - DC_E_STATE: a group on a read-only channel; observers work there.
 // - DC_E_LIMIT: the group has 254 consumers, the channel 1,024 live handles or no room for another
 //   group (64 at least); close some, or delete groups.
-// - DC_E_ARGUMENT: channel or out is NULL, the name is empty or longer than DC_GROUP_NAME_MAX, or an
-//   option is out of range.
+// - DC_E_ARGUMENT: channel or out is NULL, the name is empty or longer than DC_GROUP_NAME_MAX, or
+//   an option is out of range.
 // - -ENOMEM, -EMFILE, -ENOSPC and others of the operating system.
 DC_API DC_WARN_UNUSED
 int dc_subscribe(struct dc_channel *channel,
@@ -1003,8 +998,8 @@ int dc_subscribe(struct dc_channel *channel,
 // Makes another consumer of the same group with the same options, for another thread, say; of an
 // observer, another observer that starts where this one stands.
 //
-// `*out` is a handle of its own, NULL on failure; what `consumer` holds and its fd are not inherited.
-// The calling thread must be the one that uses `consumer`. May block for the disk.
+// `*out` is a handle of its own, NULL on failure; what `consumer` holds and its fd are not
+// inherited. The calling thread must be the one that uses `consumer`. May block for the disk.
 //
 // Codes as of dc_subscribe; DC_E_ARGUMENT: consumer or out is NULL.
 DC_API DC_WARN_UNUSED
@@ -1013,18 +1008,17 @@ int dc_consumer_clone(const struct dc_consumer *consumer,
 
 // Closes a consumer. NULL is accepted and does nothing.
 //
-// Returns what it holds unacknowledged to its group at once, for redelivery; ends its message pointers
-// and closes its fd. Closing while another thread is in a call with this handle, an interrupt included,
-// is undefined. In a forked child it only frees memory.
-DC_API
-void dc_consumer_close(struct dc_consumer *consumer);
+// Returns what it holds unacknowledged to its group at once, for redelivery; ends its message
+// pointers and closes its fd. Closing while another thread is in a call with this handle, an
+// interrupt included, is undefined. In a forked child it only frees memory.
+DC_API void dc_consumer_close(struct dc_consumer *consumer);
 
 // Receives one message, without copying it: `out->data` points into the page.
 //
 // The bytes stay valid and unchanged until this handle's dc_next_page, seek or close, whatever
-// producers do and though the ring has long moved on (under DC_AUTO_NEXT_PAGE: until the handle's next
-// receiving call). `out` is written on DC_OK and DC_E_CORRUPT only. Under DC_ACK_NEXT the call first
-// acknowledges what the handle received before.
+// producers do and though the ring has long moved on (under DC_AUTO_NEXT_PAGE: until the handle's
+// next receiving call). `out` is written on DC_OK and DC_E_CORRUPT only. Under DC_ACK_NEXT the
+// call first acknowledges what the handle received before.
 //
 // Blocks up to `timeout_ms` for a message. One thread at a time. Never allocates memory.
 //
@@ -1034,8 +1028,8 @@ void dc_consumer_close(struct dc_consumer *consumer);
 // - DC_AGAIN: no message within the timeout; receive again later, or when the fd becomes readable.
 // - -EINTR: a signal handler ran during the wait; receive again.
 // - -ECANCELED: dc_interrupt.
-// - DC_E_CORRUPT: one message is damaged and skipped: out->position is set, out->data is NULL. The next
-//   call goes on behind it. It counts as handed out: acknowledge it like the others.
+// - DC_E_CORRUPT: one message is damaged and skipped: out->position is set, out->data is NULL. The
+//   next call goes on behind it. It counts as handed out: acknowledge it like the others.
 // - DC_E_LIMIT: the handle holds max_unacked messages; acknowledge some.
 // - DC_E_ARGUMENT: consumer or out is NULL, or timeout_ms is below -1.
 DC_API DC_WARN_UNUSED
@@ -1043,12 +1037,13 @@ int dc_recv(struct dc_consumer *consumer,
             struct dc_message *out,
             int timeout_ms);
 
-// Receives up to `max` messages, at most 255 a call, into the array `out`. Waits for the first one only,
-// and never crosses a page. Otherwise as dc_recv.
+// Receives up to `max` messages, at most 255 a call, into the array `out`. Waits for the first one
+// only, and never crosses a page. Otherwise as dc_recv.
 //
-// `*received` says how many, is written on every return, and is at least 1 exactly when the code is
-// DC_OK. Only so many elements of `out` are written. A damaged message ends the batch in front of it; as
-// the first one it is DC_E_CORRUPT with *received 0 and out[0].position set.
+// `*received` says how many, is written on every return, and is at least 1 exactly when the code
+// is DC_OK. Only so many elements of `out` are written. A damaged message ends the batch in front
+// of it; as the first one it is DC_E_CORRUPT: *received is 0, and the first element of `out` is as
+// after dc_recv.
 //
 // Codes as of dc_recv; also DC_E_ARGUMENT: received is NULL, or max is 0.
 DC_API DC_WARN_UNUSED
@@ -1060,57 +1055,53 @@ int dc_recv_batch(struct dc_consumer *consumer,
 
 // Moves to the next page, and ends the pointers of all messages received from this one.
 //
-// Never blocks, and skips nothing: called before DC_END_OF_PAGE it only ends the pointers, and receiving
-// goes on where it stood. Acknowledges nothing by itself. Until it is called, the page (and its disk
-// space) is kept for this handle though the channel may have dropped it. One thread at a time.
+// Never blocks, and skips nothing: called before DC_END_OF_PAGE it only ends the pointers, and
+// receiving goes on where it stood. Acknowledges nothing by itself. Until it is called, the page
+// (and its disk space) is kept for this handle though the channel may have dropped it. One thread
+// at a time.
 //
 // - DC_OK: done.
 // - DC_E_ARGUMENT: consumer is NULL.
-DC_API DC_WARN_UNUSED
-int dc_next_page(struct dc_consumer *consumer);
+DC_API DC_WARN_UNUSED int dc_next_page(struct dc_consumer *consumer);
 
-// Acknowledges every message that this handle received and whose position is at or before `position`:
-// the group will not deliver them again.
+// Acknowledges every message that this handle received and whose position is at or before
+// `position`: the group will not deliver them again.
 //
-// Positions that the handle does not hold are no error. Becomes durable with the next flush: after a
-// power cut messages may be repeated, never skipped. Never blocks. One thread at a time.
+// Positions that the handle does not hold are no error. Becomes durable with the next flush: after
+// a power cut messages may be repeated, never skipped. Never blocks. One thread at a time.
 //
 // - DC_OK: done.
 // - DC_E_STATE: an observer has nothing to acknowledge.
-// - DC_E_ARGUMENT: consumer is NULL, or position is 0.
-DC_API DC_WARN_UNUSED
-int dc_ack(struct dc_consumer *consumer,
-           uint64_t position);
+// - DC_E_ARGUMENT: consumer is NULL.
+DC_API DC_WARN_UNUSED int dc_ack(struct dc_consumer *consumer, uint64_t position);
 
-// Gives back all that this handle holds unacknowledged: some consumer of its group receives it again,
-// before new messages, flagged DC_MESSAGE_REDELIVERED, with `deliveries` counted up.
+// Gives back all that this handle holds unacknowledged: some consumer of its group receives it
+// again, before new messages, flagged DC_MESSAGE_REDELIVERED, with `deliveries` counted up.
 //
 // With nothing held it does nothing. Never blocks. One thread at a time.
 //
 // - DC_OK: given back.
 // - DC_E_STATE: an observer has nothing to give back.
 // - DC_E_ARGUMENT: consumer is NULL.
-DC_API DC_WARN_UNUSED
-int dc_nack(struct dc_consumer *consumer);
+DC_API DC_WARN_UNUSED int dc_nack(struct dc_consumer *consumer);
 
-// Goes on at the first message at or after `position`; or at DC_EARLIEST, DC_LATEST, DC_LAST(n).
+// Goes on at the first message at or after `position` (one beyond the end waits to be sent); or at
+// DC_EARLIEST, DC_LATEST, DC_LAST(n).
 //
-// Moves an observer alone, but a consumer's whole group, and what the handle holds is no longer held:
-// what lies at or after the new position is delivered again, what lies before it is not. Pass a
-// message's position + 1 to go on after it. Ends the handle's message pointers. May block for the disk.
-// One thread at a time.
+// Moves an observer alone, but a consumer's whole group, and what the handle holds is no longer
+// held: what lies at or after the new position is delivered again, what lies before it is not.
+// Pass a message's position + 1 to go on after it. Ends the handle's message pointers. May block
+// for the disk. One thread at a time.
 //
 // - DC_OK: moved.
 // - DC_E_BUSY: other consumers of the group hold messages; let them acknowledge, or close them.
 // - DC_E_ARGUMENT: consumer is NULL, or position is 0.
-DC_API DC_WARN_UNUSED
-int dc_seek(struct dc_consumer *consumer,
-            uint64_t position);
+DC_API DC_WARN_UNUSED int dc_seek(struct dc_consumer *consumer, uint64_t position);
 
 // Takes the consumer's figures.
 //
-// `out->size` must be set (DC_CONSUMER_INFO_INIT). Written on DC_OK only; fields that this library does
-// not know become 0. Never blocks on other users of the channel. One thread at a time.
+// `out->size` must be set (DC_CONSUMER_INFO_INIT). Written on DC_OK only; fields that this library
+// does not know become 0. Never blocks on other users of the channel. One thread at a time.
 //
 // - DC_OK: filled in.
 // - DC_E_ARGUMENT: consumer or out is NULL, or out->size is 0.
@@ -1119,32 +1110,30 @@ int dc_consumer_stats(const struct dc_consumer *consumer,
                       struct dc_consumer_info *out);
 
 // The handle's eventfd, for poll, epoll (level- or edge-triggered), io_uring and event libraries:
-// readable while dc_recv may return anything but DC_AGAIN (a message, a redelivery, the end of a page,
-// a lag, an interrupt, a poisoned channel), woken by any process.
+// readable while dc_recv may return anything but DC_AGAIN (a message, a redelivery, the end of a
+// page, a lag, an interrupt, a poisoned channel), woken by any process.
 //
-// Receive with timeout 0, either one message an event, or (edge-triggered: always) until DC_AGAIN. No
-// wakeup is ever lost, also not when the process that was woken dies or is stopped before it receives:
-// another sleeper is woken. It may become readable for nothing. It belongs to the handle, is the same on
-// every call, is closed with the handle and by exec: never close, read or write it. Never blocks for
-// long. One thread at a time.
+// Receive with timeout 0, either one message an event, or (edge-triggered: always) until DC_AGAIN.
+// No wakeup is ever lost, also not when the process that was woken dies or is stopped before it
+// receives: another sleeper is woken. It may become readable for nothing. It belongs to the
+// handle, is the same on every call, is closed with the handle and by exec: never close, read or
+// write it. Never blocks for long. One thread at a time.
 //
 // - 0 or more: the file descriptor.
 // - DC_E_UNSUPPORTED: the channel was opened with DC_NO_THREAD.
 // - DC_E_ARGUMENT: consumer is NULL.
 // - -EMFILE, -ENFILE, -ENOMEM: none to be had; close some and repeat.
-DC_API DC_WARN_UNUSED
-int dc_consumer_fd(struct dc_consumer *consumer);
+DC_API DC_WARN_UNUSED int dc_consumer_fd(struct dc_consumer *consumer);
 
 // Interrupts the call that is waiting on this handle: it returns -ECANCELED.
 //
-// Sticky: if nothing waits, the next call that would wait returns -ECANCELED, once. Makes the fd
-// readable. From any thread or signal handler, at any time before dc_consumer_close; keeps errno, sets
-// no error text, never blocks.
+// Sticky: if nothing waits, the next call that would wait (with timeout 0: that would return
+// DC_AGAIN) returns -ECANCELED, once. Makes the fd readable. From any thread or signal handler, at
+// any time before dc_consumer_close; keeps errno, sets no error text, never blocks.
 //
 // - DC_OK: done.
 // - DC_E_ARGUMENT: consumer is NULL.
-DC_API DC_WARN_UNUSED
-int dc_interrupt(struct dc_consumer *consumer);
+DC_API DC_WARN_UNUSED int dc_interrupt(struct dc_consumer *consumer);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -7,6 +7,7 @@ use std::io::IoSlice;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use crate::channel::flush::Waiter;
 use crate::channel::handles::{Handle, Interrupter, Slept};
 use crate::channel::pages::Page;
 use crate::channel::{deadline, Deadline, User};
@@ -14,7 +15,8 @@ use crate::engine::abandoned::{self, register};
 use crate::engine::page::Claim;
 use crate::engine::sleepers::FOR_ROOM;
 use crate::error::{
-    fail, Error, Result, DC_AGAIN, DC_E_ARGUMENT, DC_E_CORRUPT, DC_E_INTERNAL, DC_E_STATE, DC_E_TOO_BIG,
+    fail, Error, Result, DC_AGAIN, DC_E_ARGUMENT, DC_E_CORRUPT, DC_E_INTERNAL, DC_E_STATE,
+    DC_E_TOO_BIG,
 };
 use crate::layout::control::KIND_PRODUCER;
 use crate::layout::page::{CLAIM_MAX, UNIT};
@@ -36,6 +38,28 @@ pub struct Producer {
     asked: bool,
 }
 
+/// A call's timeout, turned into a deadline when it first waits.
+struct Until {
+    timeout_ms: i32,
+    deadline: Option<Deadline>,
+}
+
+impl Until {
+    fn new(timeout_ms: i32) -> Until {
+        Until {
+            timeout_ms,
+            deadline: None,
+        }
+    }
+    fn left(&mut self) -> Result<Duration> {
+        let deadline = match self.deadline {
+            Some(deadline) => deadline,
+            None => *self.deadline.insert(deadline(self.timeout_ms)?),
+        };
+        Ok(deadline.left())
+    }
+}
+
 struct Reservation {
     page: Page,
     claim: Claim,
@@ -45,6 +69,7 @@ struct Reservation {
 impl Producer {
     pub(crate) fn new(shared: User) -> Result<Producer> {
         let handle = Handle::new(shared.clone(), FOR_ROOM, KIND_PRODUCER, 0)?;
+        shared.arc().enlist();
         let epoch = register(&shared.ctl, handle.record());
         let mut producer = Producer {
             shared,
@@ -74,9 +99,10 @@ impl Producer {
     pub fn send(&mut self, data: &[u8], timeout_ms: i32) -> Result<()> {
         self.ready(data.len(), timeout_ms)?;
         let units = data.len().div_ceil(UNIT) as u64;
+        let mut until = Until::new(timeout_ms);
         // Bounded by the timeout: each round means a full page or a claim that was taken for dead.
         loop {
-            let claim = self.claim(1, units, timeout_ms)?;
+            let claim = self.claim(1, units, &mut until)?;
             let page = in_hand(&self.page)?;
             let to = page.payload(claim.unit);
             // SAFETY: the claim owns these units, which were populated; `data` cannot overlap them.
@@ -94,10 +120,12 @@ impl Producer {
     /// Send one message gathered from parts.
     pub fn send_vectored(&mut self, parts: &[IoSlice<'_>], timeout_ms: i32) -> Result<()> {
         let len = parts.iter().try_fold(0usize, |n, p| n.checked_add(p.len()));
-        let len = len.ok_or_else(|| fail!(DC_E_ARGUMENT, "the parts' lengths overflow a size_t"))?;
+        let len =
+            len.ok_or_else(|| fail!(DC_E_ARGUMENT, "the parts' lengths overflow a size_t"))?;
         self.ready(len, timeout_ms)?;
+        let mut until = Until::new(timeout_ms);
         loop {
-            let claim = self.claim(1, len.div_ceil(UNIT) as u64, timeout_ms)?;
+            let claim = self.claim(1, len.div_ceil(UNIT) as u64, &mut until)?;
             let page = in_hand(&self.page)?;
             let mut to = page.payload(claim.unit);
             for part in parts {
@@ -128,8 +156,9 @@ impl Producer {
         }
         let before = self.sent;
         let mut result = Ok(());
+        let mut until = Until::new(timeout_ms);
         while *sent < messages.len() && result.is_ok() {
-            result = self.send_some(&messages[*sent..], timeout_ms, sent);
+            result = self.send_some(&messages[*sent..], &mut until, sent);
         }
         if self.sent != before {
             // One wake and one flush for all of them.
@@ -143,11 +172,11 @@ impl Producer {
     fn send_some(
         &mut self,
         messages: &[IoSlice<'_>],
-        timeout_ms: i32,
+        until: &mut Until,
         sent: &mut usize,
     ) -> Result<()> {
         let (count, units) = self.fitting(messages);
-        let claim = self.claim(count, units, timeout_ms)?;
+        let claim = self.claim(count, units, until)?;
         let page = in_hand(&self.page)?;
         let mut unit = claim.unit;
         let mut last = 0;
@@ -156,7 +185,10 @@ impl Producer {
             let to = page.payload(unit);
             // SAFETY: as in `send`, for this message's part of the claim.
             unsafe { std::ptr::copy_nonoverlapping(message.as_ptr(), to, message.len()) };
-            let one = Claim { slot: claim.slot + i, unit };
+            let one = Claim {
+                slot: claim.slot + i,
+                unit,
+            };
             match Self::seal(&self.shared, page, one, message.len()) {
                 Some(at) => last = at,
                 None => break,
@@ -201,7 +233,7 @@ impl Producer {
     /// Room for a message of `len` bytes to be written in place. [`Producer::commit`] publishes it.
     pub fn reserve(&mut self, len: usize, timeout_ms: i32) -> Result<*mut u8> {
         self.ready(len, timeout_ms)?;
-        let claim = self.claim(1, len.div_ceil(UNIT) as u64, timeout_ms)?;
+        let claim = self.claim(1, len.div_ceil(UNIT) as u64, &mut Until::new(timeout_ms))?;
         // The page goes with the reservation; the handle finds it again for its next send.
         let page = self.page.take().ok_or(Error::silent(DC_E_INTERNAL))?;
         let data = page.payload(claim.unit);
@@ -214,12 +246,18 @@ impl Producer {
     pub fn commit(&mut self, len: usize) -> Result<()> {
         self.handle.check_fork()?;
         let Some(r) = self.reservation.take() else {
-            return Err(fail!(DC_E_STATE, "dc_commit without a reservation: call dc_reserve first"));
+            return Err(fail!(
+                DC_E_STATE,
+                "dc_commit without a reservation: call dc_reserve first"
+            ));
         };
         if len > r.len {
             let most = r.len;
             self.reservation = Some(r);
-            return Err(fail!(DC_E_ARGUMENT, "len is {len}: at most the {most} bytes reserved"));
+            return Err(fail!(
+                DC_E_ARGUMENT,
+                "len is {len}: at most the {most} bytes reserved"
+            ));
         }
         if let Some(at) = Self::seal(&self.shared, &r.page, r.claim, len) {
             self.leave_reservation(r);
@@ -265,7 +303,8 @@ impl Producer {
         if self.sent == 0 {
             return self.shared.check_poison();
         }
-        self.shared.flush_to(self.sent + 1, deadline)
+        self.shared
+            .flush_to(self.sent + 1, deadline, Waiter::Handle(&self.handle))
     }
 
     /// Position of the last message this handle sent; 0: none.
@@ -310,7 +349,7 @@ impl Producer {
 
     /// Claim slots and units, waiting for room; on success the epoch is odd.
     #[inline(always)]
-    fn claim(&mut self, count: usize, units: u64, timeout_ms: i32) -> Result<Claim> {
+    fn claim(&mut self, count: usize, units: u64, until: &mut Until) -> Result<Claim> {
         let record = self.handle.record();
         loop {
             if let Some(page) = &self.page {
@@ -333,7 +372,7 @@ impl Producer {
                 abandoned::leave(&self.shared.ctl, record, &mut self.epoch);
                 self.sealed = page.number();
             }
-            self.wait_for_page(timeout_ms)?;
+            self.wait_for_page(until)?;
         }
     }
 
@@ -361,9 +400,8 @@ impl Producer {
 
     /// Go to the next page, waiting for room.
     #[cold]
-    fn wait_for_page(&mut self, timeout_ms: i32) -> Result<()> {
+    fn wait_for_page(&mut self, until: &mut Until) -> Result<()> {
         let prepared_only = self.shared.flags & PREPARED_ONLY != 0;
-        let mut until: Option<Deadline> = None;
         // Bounded by the deadline.
         loop {
             match self.turn_page(prepared_only) {
@@ -373,12 +411,9 @@ impl Producer {
             if self.handle.interrupted() {
                 return Err(Error::silent(-libc::ECANCELED));
             }
-            let until = match until {
-                Some(until) => until,
-                None => *until.insert(deadline(timeout_ms)?),
-            };
             let room = || self.shared.has_room();
-            if prepared_only || until.left().is_zero() {
+            let left = until.left()?;
+            if prepared_only || left.is_zero() {
                 if !self.handle.has_fd() || !self.handle.arm(room) {
                     return Err(Error::silent(DC_AGAIN));
                 }
@@ -388,7 +423,7 @@ impl Producer {
                 continue;
             }
             self.shared.check_poison()?;
-            if self.handle.sleep(until.left().min(Duration::from_millis(200)), room) == Slept::Signalled {
+            if self.handle.sleep(left, room) == Slept::Signalled {
                 return Err(Error::silent(-libc::EINTR));
             }
         }
@@ -400,7 +435,9 @@ impl Producer {
         // SAFETY: the claim's bytes, written just now and by nobody else.
         let payload = unsafe { std::slice::from_raw_parts(page.payload(claim.unit), len) };
         let sum = shared.checksum_of(at, payload);
-        page.view.publish(claim.slot, len, claim.unit, sum).then_some(at)
+        page.view
+            .publish(claim.slot, len, claim.unit, sum)
+            .then_some(at)
     }
 
     /// A message is published: wake who waits for it, and flush if every send is to.
@@ -408,11 +445,15 @@ impl Producer {
     fn sent(&mut self, at: u64) -> Result<()> {
         self.sent = at;
         self.shared.message_made();
-        if self.shared.flags & SIGBUS_GUARD != 0 && self.page.as_ref().is_some_and(|p| p.file.lost()) {
+        if self.shared.flags & SIGBUS_GUARD != 0
+            && self.page.as_ref().is_some_and(|p| p.file.lost())
+        {
             return Err(self.lost());
         }
         if self.shared.durability == SYNC_ALWAYS {
-            return self.shared.flush_to(at + 1, Deadline::Never);
+            return self
+                .shared
+                .flush_to(at + 1, Deadline::Never, Waiter::Placed);
         }
         Ok(())
     }

@@ -8,7 +8,9 @@
 use crate::channel::pages::Page;
 use crate::channel::Shared;
 use crate::error::{Error, Result};
-use crate::layout::control::{self, Window, BOOT_ID, DURABLE, DURABLE_THEN, RECOVERIES, RECOVERING};
+use crate::layout::control::{
+    self, Window, BOOT_ID, DURABLE, DURABLE_THEN, RECOVERIES, RECOVERING,
+};
 use crate::layout::group::{self, Cursor, CURSOR, ENTRIES, ENTRY_MAX, ENTRY_SIZE, FLOOR, NOBODY};
 use crate::layout::page::{
     end_word, place, slot_at, state, tombstone_word, Header, State, Tail, BURIED_AT, ENDED_AT,
@@ -34,11 +36,19 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
     let names = shared.dir.list().map_err(err)?;
     for name in names.iter().filter(|n| is_group_file(n)) {
         recover_group(shared, name).map_err(|e| {
-            Error::os(e, format_args!("cannot recover {}/{name}", shared.path.display()))
+            Error::os(
+                e,
+                format_args!("cannot recover {}/{name}", shared.path.display()),
+            )
         })?;
     }
     let window = Window::unpack(ctl.load(control::WINDOW, SeqCst));
-    let pages = || names.iter().filter_map(|n| page_number(n)).filter(|&n| n >= window.oldest);
+    let pages = || {
+        names
+            .iter()
+            .filter_map(|n| page_number(n))
+            .filter(|&n| n >= window.oldest)
+    };
     // Above everything that was ever used; a damaged mark cannot exhaust the numbers.
     let newest = ctl
         .load(control::HIGH_WATER, SeqCst)
@@ -52,13 +62,30 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
     for index in 0..control::HANDLES {
         ctl.store(control::handle_at(index) + control::KIND, 0, Relaxed);
     }
-    for at in [control::SLEEPING, control::WAITING, control::POISONED, control::FLUSHING] {
+    for at in [
+        control::SLEEPING,
+        control::WAITING,
+        control::POISONED,
+        control::FLUSHING,
+    ] {
         ctl.store(at, 0, Relaxed);
     }
     ctl.store(control::NAMED, 0, Relaxed);
-    ctl.store(control::WINDOW, Window { oldest, ..window.joined() }.pack(), SeqCst);
+    ctl.store(
+        control::WINDOW,
+        Window {
+            oldest,
+            ..window.joined()
+        }
+        .pack(),
+        SeqCst,
+    );
     ctl.store(control::NEWEST, newest, SeqCst);
-    ctl.raise(control::HIGH_WATER, newest + crate::channel::RESERVE, SeqCst);
+    ctl.raise(
+        control::HIGH_WATER,
+        newest + crate::channel::RESERVE,
+        SeqCst,
+    );
     ctl.store(control::SUSPECT_BELOW, newest, SeqCst);
     // What can be read back after a reboot is what the disk has.
     ctl.store(DURABLE, position(newest, 0), SeqCst);
@@ -82,8 +109,22 @@ fn recover_group(shared: &Shared, name: &str) -> Os<()> {
         let ours = group::read_name(&mem, &shared.uuid).is_some();
         if ours {
             let floor = mem.load(FLOOR, Acquire);
-            mem.store(CURSOR, Cursor { position: floor, last: NOBODY }.pack(), Relaxed);
-            for at in [ENTRIES, group::CONSUMERS, group::SEEKING, group::GAP, group::RETURNED] {
+            mem.store(
+                CURSOR,
+                Cursor {
+                    position: floor,
+                    last: NOBODY,
+                }
+                .pack(),
+                Relaxed,
+            );
+            for at in [
+                ENTRIES,
+                group::CONSUMERS,
+                group::SEEKING,
+                group::GAP,
+                group::RETURNED,
+            ] {
                 mem.store(at, 0, Relaxed);
             }
         }
@@ -109,7 +150,13 @@ pub(crate) fn check_page(shared: &Shared, page: &Page) -> Result<()> {
     {
         // The name reached the disk and the header did not; the slots are judged by themselves.
         let (uuid, geometry) = (shared.uuid, shared.geometry);
-        Header { uuid, geometry, verified, base: 0 }.write(mem);
+        Header {
+            uuid,
+            geometry,
+            verified,
+            base: 0,
+        }
+        .write(mem);
         mem.store(NUMBER_AT, view.number, Release);
     }
     let durable = shared.ctl.load(DURABLE_THEN, Acquire);
@@ -138,7 +185,10 @@ pub(crate) fn check_page(shared: &Shared, page: &Page) -> Result<()> {
     let _ = mem.cas(slot_at(end), word, end_word(view.number), AcqRel);
     mem.store(ENDED_AT, end as u64 + 1, Release);
     mem.store(BURIED_AT, buried, Release);
-    let sealed = Tail { count: shared.geometry.slots as u64 + 1, units: 0 };
+    let sealed = Tail {
+        count: shared.geometry.slots as u64 + 1,
+        units: 0,
+    };
     mem.store(TAIL_AT, sealed.pack(), Release);
     if mem.cas(VERIFIED_AT, verified, recoveries, AcqRel).is_ok() && torn > 0 {
         shared.ctl.add(control::DISCARDED, torn, AcqRel);

@@ -21,7 +21,11 @@ impl Drop for Temp {
 }
 
 fn small() -> Options {
-    Options { page_size: 64 << 10, max_pages: 4, ..Options::default() }
+    Options {
+        page_size: 64 << 10,
+        max_pages: 4,
+        ..Options::default()
+    }
 }
 
 fn take(c: &mut Consumer) -> Option<Vec<u8>> {
@@ -44,7 +48,9 @@ fn take(c: &mut Consumer) -> Option<Vec<u8>> {
 fn what_is_sent_is_received_in_order() {
     let t = Temp::new();
     let ch = Channel::open(&t.0, &small()).unwrap();
-    let mut c = ch.subscribe(Some(b"g"), &SubscribeOptions::default()).unwrap();
+    let mut c = ch
+        .subscribe(Some(b"g"), &SubscribeOptions::default())
+        .unwrap();
     let mut p = ch.producer().unwrap();
     for i in 0..100u32 {
         p.send(&i.to_le_bytes(), 0).unwrap();
@@ -58,9 +64,14 @@ fn what_is_sent_is_received_in_order() {
 #[test]
 fn a_lossless_channel_moves_many_pages() {
     let t = Temp::new();
-    let o = Options { retention: RETAIN_UNREAD, ..small() };
+    let o = Options {
+        retention: RETAIN_UNREAD,
+        ..small()
+    };
     let ch = Channel::open(&t.0, &o).unwrap();
-    let mut c = ch.subscribe(Some(b"g"), &SubscribeOptions::default()).unwrap();
+    let mut c = ch
+        .subscribe(Some(b"g"), &SubscribeOptions::default())
+        .unwrap();
     let mut p = ch.producer().unwrap();
     let (mut sent, mut got) = (0u64, 0u64);
     while got < 200_000 {

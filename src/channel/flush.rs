@@ -8,19 +8,29 @@
 
 use std::time::Duration;
 
+use super::handles::Handle;
 use super::pages::{Page, Pinned};
 use super::{Deadline, Shared};
 use crate::engine::abandoned::Watch;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_POISONED};
-use crate::layout::control::{
-    ABANDONED, DURABLE, FLUSHED, FLUSHING, LOCK_FLUSH, NAMED, POISONED,
-};
+use crate::layout::control::{ABANDONED, DURABLE, FLUSHED, FLUSHING, LOCK_FLUSH, NAMED, POISONED};
 use crate::layout::group::FLOOR;
 use crate::layout::{page_of, position, slot_of};
 use crate::options::CHECKSUM_OFF;
 use crate::sync::{AcqRel, Acquire, Memory, Release, SeqCst};
 use crate::sys::{clock, futex, lock};
+
+/// Who waits for a flush, which says what may end its wait.
+#[derive(Clone, Copy)]
+pub(crate) enum Waiter<'a> {
+    /// A send whose message is placed: nothing but the flush.
+    Placed,
+    /// A call on the channel: a signal handler.
+    Channel,
+    /// A call on a handle: a signal handler or an interrupt.
+    Handle(&'a Handle),
+}
 
 impl Shared {
     /// Everything before this position is on stable storage.
@@ -38,7 +48,7 @@ impl Shared {
     }
 
     /// Wait until everything before `target` is on stable storage, flushing if nobody else does.
-    pub(crate) fn flush_to(&self, target: u64, deadline: Deadline) -> Result<()> {
+    pub(crate) fn flush_to(&self, target: u64, deadline: Deadline, by: Waiter<'_>) -> Result<()> {
         let mut watch = Watch::default();
         // Bounded by the deadline; without one, by the stall timeout for each unpublished message.
         loop {
@@ -54,8 +64,20 @@ impl Shared {
                 false => Duration::from_millis(20),
             };
             let now = self.ctl.load(FLUSHED, Acquire) as u32;
-            let seen = if most < Duration::from_millis(1) { now } else { flushed };
-            futex::wait(self.ctl.futex(FLUSHED), seen, most.min(deadline.left()));
+            let seen = if most < Duration::from_millis(1) {
+                now
+            } else {
+                flushed
+            };
+            if let Waiter::Handle(handle) = by {
+                if handle.interrupted() {
+                    return Err(Error::silent(-libc::ECANCELED));
+                }
+            }
+            let slept = futex::wait(self.ctl.futex(FLUSHED), seen, most.min(deadline.left()));
+            if matches!(slept, futex::Wake::Interrupted) && !matches!(by, Waiter::Placed) {
+                return Err(Error::silent(-libc::EINTR));
+            }
             if self.durable() < target && deadline.left().is_zero() {
                 return Err(Error::silent(DC_AGAIN));
             }
@@ -64,7 +86,9 @@ impl Shared {
 
     /// Flush what is published, unless somebody else is at it (false).
     fn try_flush(&self, watch: &mut Watch) -> Result<bool> {
-        let Some(_local) = self.flushing.try_lock() else { return Ok(false) };
+        let Some(_local) = self.flushing.try_lock() else {
+            return Ok(false);
+        };
         let locked = lock::try_exclusive(&self.file, LOCK_FLUSH, 1);
         if !locked.map_err(|e| self.os_dir(e, "lock"))? {
             return Ok(false);
@@ -110,7 +134,12 @@ impl Shared {
         Ok(())
     }
 
-    fn flush_pages(&self, from: u64, to: u64, unsure: bool) -> std::result::Result<(), std::result::Result<Error, i32>> {
+    fn flush_pages(
+        &self,
+        from: u64,
+        to: u64,
+        unsure: bool,
+    ) -> std::result::Result<(), std::result::Result<Error, i32>> {
         let last = page_of(to);
         let mut number = page_of(from).max(self.window().oldest);
         while number <= last {
@@ -196,7 +225,7 @@ impl Shared {
 
     /// Put the acknowledgements of every group on stable storage.
     pub(crate) fn flush_groups(&self) -> Result<()> {
-        for group in self.all_groups(self.window().groups)? {
+        for group in self.with_groups(self.window().groups, <[_]>::to_vec)? {
             group.mem().raise(FLOOR, group.floor(), AcqRel);
             if let Err(e) = group.fd.sync_data() {
                 self.poison();

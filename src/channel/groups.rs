@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::pages::map_apart;
 use super::{Shared, User};
 use crate::engine::cursor::GroupView;
 use crate::engine::sleepers::FOR_MESSAGES;
@@ -57,7 +58,7 @@ impl Group {
 
     /// The first position this group may still need.
     pub(crate) fn floor(&self) -> u64 {
-        self.view.floor(self.entries())
+        self.view.floor()
     }
 
     /// Live consumers: entries that somebody owns as a consumer's own.
@@ -133,7 +134,10 @@ impl Group {
         if let Err(e) = made {
             self.disown(entry);
             let name = self.name.escape_ascii();
-            return Err(Error::os(e, format_args!("cannot add a consumer to group \"{name}\"")));
+            return Err(Error::os(
+                e,
+                format_args!("cannot add a consumer to group \"{name}\""),
+            ));
         }
         self.mem().store(entry_at(entry) + ROLE, ROLE_OWN, Release);
         self.mem().raise(ENTRIES, entry as u64 + 1, AcqRel);
@@ -183,7 +187,11 @@ impl Shared {
             Some(group) => Ok(group),
             None => Err(Error::os(
                 libc::ENOENT,
-                format_args!("{}: no group \"{}\"", self.path.display(), name.escape_ascii()),
+                format_args!(
+                    "{}: no group \"{}\"",
+                    self.path.display(),
+                    name.escape_ascii()
+                ),
             )),
         }
     }
@@ -202,7 +210,11 @@ impl Shared {
             }
             self.create_group(name, start()?)?;
         }
-        Err(fail!(DC_E_BUSY, "group \"{}\" keeps being deleted", name.escape_ascii()))
+        Err(fail!(
+            DC_E_BUSY,
+            "group \"{}\" keeps being deleted",
+            name.escape_ascii()
+        ))
     }
 
     fn open_group(&self, name: &[u8]) -> Result<Option<Arc<Group>>> {
@@ -212,7 +224,9 @@ impl Shared {
             return Ok(Some(g.clone()));
         }
         let file_name = group_file_name(name);
-        let Some(group) = self.map_group(&file_name)? else { return Ok(None) };
+        let Some(group) = self.map_group(&file_name)? else {
+            return Ok(None);
+        };
         if group.name != name {
             return Err(fail!(
                 DC_E_LIMIT,
@@ -228,7 +242,10 @@ impl Shared {
 
     fn map_group(&self, file_name: &str) -> Result<Option<Group>> {
         let err = |e: i32| {
-            Error::os(e, format_args!("cannot open {}/{file_name}", self.path.display()))
+            Error::os(
+                e,
+                format_args!("cannot open {}/{file_name}", self.path.display()),
+            )
         };
         let fd = match self.dir.open_file(file_name, !self.read_only) {
             Ok(fd) => fd,
@@ -246,7 +263,11 @@ impl Shared {
         if fd.stat().map_err(err)?.size < len as u64 {
             return Err(damaged("is shorter than a group's file"));
         }
-        let map = Map::new(&fd, len, !self.read_only, self.guard).map_err(err)?;
+        let map = match map_apart(&self.dir, file_name, &fd, len, !self.read_only, self.guard) {
+            Ok(map) => map,
+            Err(libc::ENOENT) => return Ok(None),
+            Err(e) => return Err(err(e)),
+        };
         // SAFETY: page-aligned, of this length, and kept by the group as long as its view.
         let mem = unsafe { Region::new(map.base(), map.len()) };
         let Some(name) = group::read_name(&mem, &self.uuid) else {
@@ -258,7 +279,15 @@ impl Shared {
         let tag = xxhash_rust::xxh3::xxh3_64(&name) & (u64::MAX >> 1) | 1;
         let owned = Mutex::new([0; 8]);
         let view = GroupView(mem);
-        Ok(Some(Group { name, view, tag, fd, generation: self.generation, owned, _map: map }))
+        Ok(Some(Group {
+            name,
+            view,
+            tag,
+            fd,
+            generation: self.generation,
+            owned,
+            _map: map,
+        }))
     }
 
     fn create_group(&self, name: &[u8], start: u64) -> Result<()> {
@@ -273,10 +302,21 @@ impl Shared {
             // SAFETY: page-aligned, of this length, used only while `map` lives.
             let mem = unsafe { Region::new(map.base(), map.len()) };
             group::write_header(&mem, &self.uuid, name);
-            mem.store(CURSOR, Cursor { position: start, last: NOBODY }.pack(), Relaxed);
+            mem.store(
+                CURSOR,
+                Cursor {
+                    position: start,
+                    last: NOBODY,
+                }
+                .pack(),
+                Relaxed,
+            );
             mem.store(FLOOR, start, Relaxed);
             fd.sync_data()?;
-            match self.dir.rename_noreplace(&temporary, &group_file_name(name)) {
+            match self
+                .dir
+                .rename_noreplace(&temporary, &group_file_name(name))
+            {
                 // Somebody else created it, or a cleaner took the file: look again.
                 Err(libc::EEXIST | libc::ENOENT) => self.dir.unlink(&temporary).or(Ok(())),
                 other => other,
@@ -286,7 +326,10 @@ impl Shared {
             let _ = self.dir.unlink(&temporary);
             let name = name.escape_ascii();
             let path = self.path.display();
-            return Err(Error::os(e, format_args!("{path}: cannot create group \"{name}\"")));
+            return Err(Error::os(
+                e,
+                format_args!("{path}: cannot create group \"{name}\""),
+            ));
         }
         self.joined();
         // A page may have been dropped between choosing the start and joining: it was not kept for us.
@@ -307,19 +350,31 @@ impl Shared {
         // Bounded: a failure means that somebody else moved the window.
         loop {
             let w = self.window();
-            if self.ctl.cas(WINDOW, w.pack(), w.joined().pack(), SeqCst).is_ok() {
+            if self
+                .ctl
+                .cas(WINDOW, w.pack(), w.joined().pack(), SeqCst)
+                .is_ok()
+            {
                 return;
             }
         }
     }
 
-    /// All groups, complete as of group epoch `epoch`.
-    pub(crate) fn all_groups(&self, epoch: u64) -> Result<Vec<Arc<Group>>> {
+    /// Do something with all groups, complete as of group epoch `epoch`.
+    pub(crate) fn with_groups<R>(
+        &self,
+        epoch: u64,
+        act: impl FnOnce(&[Arc<Group>]) -> R,
+    ) -> Result<R> {
         let mut cache = self.groups.lock();
         if cache.complete_at != Some(epoch) {
             let names = self.dir.list().map_err(|e| self.os_dir(e, "list"))?;
             for file_name in names.iter().filter(|n| is_group_file(n)) {
-                if cache.groups.iter().any(|g| group_file_name(&g.name) == *file_name) {
+                if cache
+                    .groups
+                    .iter()
+                    .any(|g| group_file_name(&g.name) == *file_name)
+                {
                     continue;
                 }
                 // A damaged group holds nothing back and is reported to whoever names it.
@@ -330,7 +385,7 @@ impl Shared {
             cache.complete_at = Some(epoch);
         }
         cache.groups.retain(|g| !g.deleted());
-        Ok(cache.groups.clone())
+        Ok(act(&cache.groups))
     }
 
     /// Wake one consumer of a group, and all its descriptors.
@@ -352,7 +407,10 @@ impl User {
         let group = self.find_group(name)?;
         let file_name = group_file_name(name);
         let err = |e: i32| {
-            Error::os(e, format_args!("cannot delete {}/{file_name}", self.path.display()))
+            Error::os(
+                e,
+                format_args!("cannot delete {}/{file_name}", self.path.display()),
+            )
         };
         // A descriptor of our own, so that consumers of this very open are in the way as well.
         let fd = self.dir.open_file(&file_name, true).map_err(err)?;
@@ -380,7 +438,9 @@ impl User {
             if !is_group_file(&file_name) {
                 continue;
             }
-            let Ok(fd) = self.dir.open_file(&file_name, false) else { continue };
+            let Ok(fd) = self.dir.open_file(&file_name, false) else {
+                continue;
+            };
             let mut header = [0; 1024];
             if fd.read_at(&mut header, 0).is_ok_and(|n| n == header.len()) {
                 let len = (header[group::NAME_LEN_AT] as usize).min(GROUP_NAME_MAX);

@@ -8,11 +8,13 @@ use super::{Shared, User};
 use crate::engine::sleepers::{Set, FOR_MESSAGES};
 use crate::error::{fail, Error, Result, DC_E_FORKED, DC_E_LIMIT, DC_E_UNSUPPORTED};
 use crate::layout::control::{
-    handle_at, member_at, ARMED, ASLEEP, HANDLES, KIND, KIND_PRODUCER, LOCK_HANDLES, MEMBER, SIGNAL,
-    TAG,
+    handle_at, member_at, ARMED, ASLEEP, HANDLES, KIND, KIND_PRODUCER, LOCK_HANDLES, MEMBER,
+    SIGNAL, TAG,
 };
 use crate::options::NO_THREAD;
-use crate::sync::{Acquire, AtomicBool, AtomicU32, Memory, Mutex, Region, Relaxed, Release, SeqCst};
+use crate::sync::{
+    Acquire, AtomicBool, AtomicU32, Memory, Mutex, Region, Relaxed, Release, SeqCst,
+};
 use crate::sys::eventfd::EventFd;
 use crate::sys::futex::{self, Wake};
 use crate::sys::{fork, lock};
@@ -91,7 +93,13 @@ pub(crate) struct HandleTable {
 impl HandleTable {
     /// One place for each record; on a read-only channel, which has none, places come as needed.
     pub(super) fn new(read_only: bool) -> HandleTable {
-        HandleTable { signals: if read_only { Vec::new() } else { vec![None; HANDLES] } }
+        HandleTable {
+            signals: if read_only {
+                Vec::new()
+            } else {
+                vec![None; HANDLES]
+            },
+        }
     }
 }
 
@@ -114,7 +122,11 @@ impl Handle {
             armed: AtomicBool::new(false),
             watch: Mutex::new(None),
         });
-        let index = if shared.read_only { None } else { Some(shared.take_record(&signal)?) };
+        let index = if shared.read_only {
+            None
+        } else {
+            Some(shared.take_record(&signal)?)
+        };
         if let Some(index) = index {
             let (ctl, at) = (&shared.ctl, handle_at(index));
             for word in [ASLEEP, ARMED, SIGNAL] {
@@ -126,7 +138,12 @@ impl Handle {
             crate::engine::abandoned::register(ctl, at);
             ctl.store(at + KIND, kind, Release);
         }
-        Ok(Handle { shared, signal, index, set })
+        Ok(Handle {
+            shared,
+            signal,
+            index,
+            set,
+        })
     }
 
     /// Where the record lies; the caller's channel is writable.
@@ -136,7 +153,11 @@ impl Handle {
 
     pub(crate) fn interrupter(&self) -> Interrupter {
         let shared = self.shared.arc().clone();
-        Interrupter { signal: self.signal.clone(), shared, index: self.index }
+        Interrupter {
+            signal: self.signal.clone(),
+            shared,
+            index: self.index,
+        }
     }
 
     /// Fails in a forked child.
@@ -177,7 +198,11 @@ impl Handle {
         }
         ctl.store(at, 0, SeqCst);
         let armed = ctl.load(handle_at(index) + ARMED, SeqCst) != 0;
-        let woken = if armed { false } else { !self.set.take(ctl, index) };
+        let woken = if armed {
+            false
+        } else {
+            !self.set.take(ctl, index)
+        };
         match wake {
             Wake::Interrupted => Slept::Signalled,
             _ => Slept::Again { woken },
@@ -218,7 +243,9 @@ impl Handle {
     /// Nothing was found: make the descriptor unreadable and ask to be told; true: `ready` turned true
     /// meanwhile, and the descriptor is readable.
     pub(crate) fn arm(&self, ready: impl Fn() -> bool) -> bool {
-        let Some(fd) = self.signal.fd.get() else { return false };
+        let Some(fd) = self.signal.fd.get() else {
+            return false;
+        };
         fd.drain();
         if let Some(index) = self.index {
             // S-SLEEP
@@ -300,7 +327,13 @@ impl Shared {
 
     /// Whether the owner of a handle record lives.
     pub(crate) fn alive(&self, index: usize) -> bool {
-        if self.handles.lock().signals.get(index).is_some_and(Option::is_some) {
+        if self
+            .handles
+            .lock()
+            .signals
+            .get(index)
+            .is_some_and(Option::is_some)
+        {
             return true;
         }
         // An error says nothing about its death: take it for alive.
@@ -313,7 +346,11 @@ impl Shared {
         for index in 0..HANDLES {
             let kind = self.ctl.load(handle_at(index) + KIND, Acquire);
             if kind != 0 && self.alive(index) {
-                *(if kind == KIND_PRODUCER { &mut producers } else { &mut consumers }) += 1;
+                *(if kind == KIND_PRODUCER {
+                    &mut producers
+                } else {
+                    &mut consumers
+                }) += 1;
             }
         }
         (producers, consumers)
@@ -323,6 +360,11 @@ impl Shared {
     /// descriptor; of one tag only, if given.
     #[cold]
     pub(crate) fn wake(&self, set: Set, tag: Option<u64>) {
+        // Bounded: each further round means that a sleeper came in during the last one.
+        while self.wake_round(set, tag) {}
+    }
+
+    fn wake_round(&self, set: Set, tag: Option<u64>) -> bool {
         let mut woken = [0; 64];
         let mut groups = 0;
         let all = set.wakes_all();
@@ -348,7 +390,7 @@ impl Shared {
                 woken[groups] = its;
                 groups += 1;
             }
-        });
+        })
     }
 
     /// Wake a sleeper whose bit was taken; false: nobody was asleep there.
@@ -394,7 +436,12 @@ impl Shared {
         let signals: Vec<(usize, Arc<Signal>)> = {
             let table = self.handles.lock();
             let with_fd = |s: &Option<Arc<Signal>>| s.clone().filter(|s| s.fd.get().is_some());
-            table.signals.iter().enumerate().filter_map(|(i, s)| Some((i, with_fd(s)?))).collect()
+            table
+                .signals
+                .iter()
+                .enumerate()
+                .filter_map(|(i, s)| Some((i, with_fd(s)?)))
+                .collect()
         };
         for (index, signal) in signals {
             let (asked, armed) = if self.read_only {
@@ -414,7 +461,12 @@ impl Shared {
 
     /// Whether any handle of this open has a descriptor.
     pub(super) fn has_descriptors(&self) -> bool {
-        self.handles.lock().signals.iter().flatten().any(|s| s.fd.get().is_some())
+        self.handles
+            .lock()
+            .signals
+            .iter()
+            .flatten()
+            .any(|s| s.fd.get().is_some())
     }
 }
 

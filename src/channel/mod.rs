@@ -16,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::consumer::Consumer;
+use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_E_ARGUMENT, DC_E_STATE};
 use crate::layout::page::Geometry;
-use crate::layout::{checksum, position, slot_of, Uuid};
+use crate::layout::{checksum, page_of, position, slot_of, Uuid};
 use crate::options::{
-    ChannelInfo, GroupInfo, Options, SubscribeOptions, VerifyInfo, CHECKSUM_ON, EARLIEST, LAST_BASE,
-    SYNC_INTERVAL,
+    ChannelInfo, GroupInfo, Options, SubscribeOptions, VerifyInfo, CHECKSUM_ON, EARLIEST,
+    LAST_BASE, SYNC_INTERVAL,
 };
 use crate::producer::Producer;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Region, Relaxed, SeqCst};
@@ -35,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) dir: Dir,
     /// The `channel` file: superblocks, shared state, and the locks of this open.
     pub(crate) file: Fd,
-    _map: Map,
+    map: Map,
     pub(crate) ctl: Region,
     pub(crate) uuid: Uuid,
     seed: u64,
@@ -77,6 +78,11 @@ impl Shared {
         }
     }
 
+    /// Whether somebody cut the channel file under its mapping (known under `DC_SIGBUS_GUARD` only).
+    pub(crate) fn lost(&self) -> bool {
+        self.map.lost()
+    }
+
     pub(crate) fn os_dir(&self, errno: i32, what: &str) -> Error {
         Error::os(errno, format_args!("cannot {what} {}", self.path.display()))
     }
@@ -100,24 +106,22 @@ impl Shared {
         }
         let mut wanted = u64::MAX - start;
         let end = self.end()?;
-        let (mut page, mut slot) = (crate::layout::page_of(end), slot_of(end));
+        let (mut page, mut slot) = (page_of(end), slot_of(end));
+        // Bounded: each round takes a page that exists.
         while wanted > 0 {
-            let oldest = self.window().oldest;
             if let pages::Pinned::Page(p) = self.pin(page)? {
                 while slot > 0 && wanted > 0 {
                     slot -= 1;
-                    if matches!(p.view.look(slot), crate::engine::page::Look::Message { .. }) {
-                        wanted -= 1;
-                    }
+                    wanted -= u64::from(matches!(p.view.look(slot), Look::Message { .. }));
                 }
             }
             if wanted > 0 {
-                if page <= oldest {
-                    return Ok(position(oldest, 0));
-                }
-                page -= 1;
+                let Some(before) = self.page_before(page)? else {
+                    return Ok(position(self.window().oldest, 0));
+                };
+                page = before;
                 if let pages::Pinned::Page(p) = self.pin(page)? {
-                    slot = p.view.claimed();
+                    slot = p.view.end_slot();
                 }
             }
         }
@@ -193,7 +197,7 @@ impl Channel {
         self.check(true)?;
         let deadline = deadline(timeout_ms)?;
         let end = self.0.end()?;
-        self.0.flush_to(end, deadline)?;
+        self.0.flush_to(end, deadline, flush::Waiter::Channel)?;
         self.0.flush_groups()
     }
 
@@ -208,7 +212,11 @@ impl Channel {
     pub fn group_next(&self, after: Option<&[u8]>) -> Result<Vec<u8>> {
         self.check(false)?;
         let next = |n: &Vec<u8>| after.is_none_or(|a| n.as_slice() > a);
-        self.0.group_names()?.into_iter().find(next).ok_or(Error::silent(-libc::ENOENT))
+        self.0
+            .group_names()?
+            .into_iter()
+            .find(next)
+            .ok_or(Error::silent(-libc::ENOENT))
     }
 
     /// Delete a group that has no consumers.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::handles::HandleTable;
+use super::pages::map_apart;
 use super::Shared;
 use crate::error::{
     fail, Error, Result, DC_E_ARGUMENT, DC_E_BUSY, DC_E_CORRUPT, DC_E_FORMAT, DC_E_LIMIT,
@@ -22,7 +23,6 @@ use crate::options::*;
 use crate::sync::{AtomicU64, AtomicUsize, Memory, Mutex, Region, Relaxed, SeqCst};
 use crate::sys::errno::Os;
 use crate::sys::file::{self, Dir, Fd};
-use crate::sys::map::Map;
 use crate::sys::{clock, fork, fs, lock, sigbus};
 
 /// Page numbers reserved at a time: how many a machine crash skips at most.
@@ -38,7 +38,9 @@ fn check(o: &Options) -> Result<Superblock> {
     let sb = Superblock {
         uuid: [0; 16],
         sequence: 1,
-        page_size: or(o.page_size, 16 << 20).checked_next_multiple_of(4096).unwrap_or(u64::MAX),
+        page_size: or(o.page_size, 16 << 20)
+            .checked_next_multiple_of(4096)
+            .unwrap_or(u64::MAX),
         max_pages: or(o.max_pages, 16),
         slots: or(o.max_messages_per_page.into(), 65_535) as u32,
         retention: or(o.retention.into(), RETAIN_RING.into()) as u32,
@@ -50,36 +52,68 @@ fn check(o: &Options) -> Result<Superblock> {
     let bad = |name: &str, value: u64, range: &str| {
         Err(fail!(DC_E_ARGUMENT, "options.{name} is {value}: {range}"))
     };
-    if !(64 << 10..=4 << 30).contains(&sb.page_size) {
-        return bad("page_size", o.page_size, "it is 65,536 (64 KiB) to 4,294,967,296 (4 GiB) bytes");
+    if o.page_size != 0 && !(64 << 10..=4 << 30).contains(&o.page_size) {
+        return bad(
+            "page_size",
+            o.page_size,
+            "it is 65,536 (64 KiB) to 4,294,967,296 (4 GiB) bytes",
+        );
     }
     if sb.max_pages < 2 || (sb.max_pages > 1 << 32 && sb.max_pages != UNLIMITED) {
         return bad("max_pages", o.max_pages, "it is 2 to 2^32, or DC_UNLIMITED");
     }
     if sb.slots > 65_535 {
-        return bad("max_messages_per_page", sb.slots.into(), "it is 1 to 65,535");
+        return bad(
+            "max_messages_per_page",
+            sb.slots.into(),
+            "it is 1 to 65,535",
+        );
     }
     if sb.retention > 3 {
-        return bad("retention", sb.retention.into(), "it is one of DC_RETAIN_...");
+        return bad(
+            "retention",
+            sb.retention.into(),
+            "it is one of DC_RETAIN_...",
+        );
     }
     if sb.checksum > 2 {
-        return bad("checksum", sb.checksum.into(), "it is DC_CHECKSUM_ON or DC_CHECKSUM_OFF");
+        return bad(
+            "checksum",
+            sb.checksum.into(),
+            "it is DC_CHECKSUM_ON or DC_CHECKSUM_OFF",
+        );
     }
     if o.durability > 3 {
-        return bad("durability", o.durability.into(), "it is one of DC_SYNC_...");
+        return bad(
+            "durability",
+            o.durability.into(),
+            "it is one of DC_SYNC_...",
+        );
     }
     if sb.stall_timeout_ms > 60_000 {
-        return bad("stall_timeout_ms", sb.stall_timeout_ms.into(), "it is at most 60,000");
+        return bad(
+            "stall_timeout_ms",
+            sb.stall_timeout_ms.into(),
+            "it is at most 60,000",
+        );
     }
     if sb.mode > 0o777 || sb.mode & 0o600 != 0o600 {
-        return bad("mode", sb.mode.into(), "it is permission bits, the owner's rw- included");
+        return bad(
+            "mode",
+            sb.mode.into(),
+            "it is permission bits, the owner's rw- included",
+        );
     }
     if o.flags & !OPEN_FLAGS != 0 {
         return bad("flags", o.flags.into(), "it has unknown bits");
     }
     let has = |f: u32| o.flags & f != 0;
     if has(NEW) && (has(EXISTING) || has(READ_ONLY)) {
-        return bad("flags", o.flags.into(), "DC_NEW excludes DC_EXISTING and DC_READ_ONLY");
+        return bad(
+            "flags",
+            o.flags.into(),
+            "DC_NEW excludes DC_EXISTING and DC_READ_ONLY",
+        );
     }
     Ok(sb)
 }
@@ -97,6 +131,10 @@ pub(super) fn open(path: &Path, o: &Options) -> Result<Shared> {
         let dir = match Dir::open(path) {
             Ok(dir) => dir,
             Err(libc::ENOENT) if !existing => {
+                let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+                let parent = parent.unwrap_or(Path::new("."));
+                let above = Dir::open(parent).map_err(|e| os(e, "open", parent))?;
+                refuse_network(path, &above)?;
                 match file::make_dir(path, directory_mode(wanted.mode)) {
                     Ok(()) | Err(libc::EEXIST) => continue,
                     Err(e) => return Err(os(e, "create directory", path)),
@@ -105,13 +143,7 @@ pub(super) fn open(path: &Path, o: &Options) -> Result<Shared> {
             Err(libc::ENOTDIR) => return Err(not_a_channel(path, "is not a directory")),
             Err(e) => return Err(os(e, "open", path)),
         };
-        if let Some(name) = fs::refuse_network(dir.raw()).map_err(|e| os(e, "examine", path))? {
-            return Err(fail!(
-                DC_E_UNSUPPORTED,
-                "{} is on a network file system ({name}): a channel lives on a local one",
-                path.display()
-            ));
-        }
+        refuse_network(path, &dir)?;
         match dir.open_file(CHANNEL_FILE, o.flags & READ_ONLY == 0) {
             Ok(file) => match open_file(path, dir, file, o, &wanted, made)? {
                 Some(shared) => return Ok(shared),
@@ -129,12 +161,30 @@ pub(super) fn open(path: &Path, o: &Options) -> Result<Shared> {
                 made |= create(path, &dir, &wanted)?;
             }
             Err(libc::EINVAL | libc::ELOOP) => {
-                return Err(not_a_channel(path, "has a \"channel\" that is not a regular file"))
+                return Err(not_a_channel(
+                    path,
+                    "has a \"channel\" that is not a regular file",
+                ))
             }
             Err(e) => return Err(os(e, "open the channel file in", path)),
         }
     }
-    Err(fail!(DC_E_BUSY, "{}: keeps being created and destroyed", path.display()))
+    Err(fail!(
+        DC_E_BUSY,
+        "{}: keeps being created and destroyed",
+        path.display()
+    ))
+}
+
+fn refuse_network(path: &Path, dir: &Dir) -> Result<()> {
+    match fs::refuse_network(dir.raw()).map_err(|e| os(e, "examine", path))? {
+        None => Ok(()),
+        Some(name) => Err(fail!(
+            DC_E_UNSUPPORTED,
+            "{} is on a network file system ({name}): a channel lives on a local one",
+            path.display()
+        )),
+    }
 }
 
 fn not_a_channel(path: &Path, why: &str) -> Error {
@@ -149,7 +199,10 @@ fn directory_mode(mode: u32) -> u32 {
 /// Create the channel file; false: somebody else did.
 fn create(path: &Path, dir: &Dir, wanted: &Superblock) -> Result<bool> {
     let name = format!("tmp-{:016x}", file::unique());
-    let sb = Superblock { uuid: file::random_bytes(), ..*wanted };
+    let sb = Superblock {
+        uuid: file::random_bytes(),
+        ..*wanted
+    };
     let made = (|| -> Os<bool> {
         let fd = dir.create_new(&name)?;
         lock::try_exclusive(&fd, super::pages::LOCK_PIN, 1)?;
@@ -158,7 +211,14 @@ fn create(path: &Path, dir: &Dir, wanted: &Superblock) -> Result<bool> {
         fd.write_at(&sb.encode(), 0)?;
         fd.write_at(&sb.encode(), SIZE as u64)?;
         let word = |at: usize, v: u64| fd.write_at(&v.to_le_bytes(), at as u64);
-        word(control::WINDOW, Window { oldest: FIRST_PAGE, groups: 0 }.pack())?;
+        word(
+            control::WINDOW,
+            Window {
+                oldest: FIRST_PAGE,
+                groups: 0,
+            }
+            .pack(),
+        )?;
         word(control::NEWEST, FIRST_PAGE)?;
         word(control::DURABLE, position(FIRST_PAGE, 0))?;
         word(control::HIGH_WATER, FIRST_PAGE + RESERVE)?;
@@ -228,7 +288,8 @@ fn open_file(
 fn read_superblock(path: &Path, fd: &Fd) -> Result<Superblock> {
     let mut copies = [[0; SIZE]; 2];
     for (i, copy) in copies.iter_mut().enumerate() {
-        fd.read_at(copy, (i * SIZE) as u64).map_err(|e| os(e, "read the channel file in", path))?;
+        fd.read_at(copy, (i * SIZE) as u64)
+            .map_err(|e| os(e, "read the channel file in", path))?;
     }
     Superblock::newest(&copies[0], &copies[1]).map_err(|why| match why {
         Reject::NotOurs => not_a_channel(path, "has a \"channel\" file that is not a channel's"),
@@ -239,7 +300,11 @@ fn read_superblock(path: &Path, fd: &Fd) -> Result<Superblock> {
             path.display()
         ),
         Reject::Damaged => {
-            fail!(DC_E_CORRUPT, "{}: both superblocks are damaged", path.display())
+            fail!(
+                DC_E_CORRUPT,
+                "{}: both superblocks are damaged",
+                path.display()
+            )
         }
     })
 }
@@ -257,7 +322,11 @@ fn join(path: &Path, fd: &Fd, read_only: bool) -> Result<bool> {
         // Somebody recovers or destroys it, or opens it alone just now.
         std::thread::sleep(Duration::from_millis(1));
     }
-    Err(fail!(DC_E_BUSY, "{}: another process recovers or destroys the channel", path.display()))
+    Err(fail!(
+        DC_E_BUSY,
+        "{}: another process recovers or destroys the channel",
+        path.display()
+    ))
 }
 
 /// Whether the channel is what was asked for; zero adopts what is stored.
@@ -276,8 +345,18 @@ fn compare(path: &Path, o: &Options, wanted: &Superblock, sb: &Superblock) -> Re
     differs("max_pages", o.max_pages, wanted.max_pages, sb.max_pages)?;
     let (given, slots) = (o.max_messages_per_page.into(), wanted.slots.into());
     differs("max_messages_per_page", given, slots, sb.slots.into())?;
-    differs("retention", o.retention.into(), wanted.retention.into(), sb.retention.into())?;
-    differs("checksum", o.checksum.into(), wanted.checksum.into(), sb.checksum.into())?;
+    differs(
+        "retention",
+        o.retention.into(),
+        wanted.retention.into(),
+        sb.retention.into(),
+    )?;
+    differs(
+        "checksum",
+        o.checksum.into(),
+        wanted.checksum.into(),
+        sb.checksum.into(),
+    )?;
     differs("mode", o.mode.into(), wanted.mode.into(), sb.mode.into())
 }
 
@@ -287,7 +366,8 @@ fn map_shared(path: &Path, dir: Dir, file: Fd, o: &Options, sb: &Superblock) -> 
     if guard {
         sigbus::install().map_err(|e| os(e, "install the SIGBUS handler for", path))?;
     }
-    let map = Map::new(&file, CHANNEL_LEN, !read_only, guard).map_err(|e| os(e, "map", path))?;
+    let map = map_apart(&dir, CHANNEL_FILE, &file, CHANNEL_LEN, !read_only, guard)
+        .map_err(|e| os(e, "map the channel file of", path))?;
     // SAFETY: page-aligned, of this length, and kept by the channel as long as the region.
     let ctl = unsafe { Region::new(map.base(), map.len()) };
     let or = |v: u32, default: u32| if v == 0 { default } else { v };
@@ -295,7 +375,7 @@ fn map_shared(path: &Path, dir: Dir, file: Fd, o: &Options, sb: &Superblock) -> 
         path: path.to_path_buf(),
         dir,
         file,
-        _map: map,
+        map,
         ctl,
         uuid: sb.uuid,
         seed: checksum_seed(&sb.uuid),
@@ -343,7 +423,11 @@ fn settle_in(shared: &Shared, alone: bool) -> Result<()> {
         }
         let down = lock::try_shared(&shared.file, LOCK_OPEN, 1);
         if !down.map_err(|e| shared.os_dir(e, "lock"))? {
-            return Err(fail!(DC_E_BUSY, "{}: cannot join the channel", shared.path.display()));
+            return Err(fail!(
+                DC_E_BUSY,
+                "{}: cannot join the channel",
+                shared.path.display()
+            ));
         }
     } else if !same_boot {
         return Err(fail!(
@@ -383,7 +467,11 @@ impl Shared {
         }
         // What is on disk is at least what was synced before a boot; within one boot the word counts.
         let mark = self.ctl.load(control::HIGH_WATER, SeqCst);
-        let mark = if number < mark { mark } else { number + RESERVE };
+        let mark = if number < mark {
+            mark
+        } else {
+            number + RESERVE
+        };
         self.ctl.raise(control::HIGH_WATER, mark, SeqCst);
         if let Err(e) = self.file.sync_data() {
             self.poison();
@@ -411,13 +499,21 @@ pub(super) fn destroy(path: &Path) -> Result<()> {
     };
     let sb = read_superblock(path, &fd)?;
     if !lock::try_exclusive(&fd, LOCK_OPEN, 1).map_err(|e| os(e, "lock", path))? {
-        return Err(fail!(DC_E_BUSY, "{} is open: close it everywhere first", path.display()));
+        return Err(fail!(
+            DC_E_BUSY,
+            "{} is open: close it everywhere first",
+            path.display()
+        ));
     }
     let stat = fd.stat().map_err(|e| os(e, "stat", path))?;
     if !dir.stat_of(CHANNEL_FILE).is_ok_and(|s| s.ino == stat.ino) {
         return Err(os(libc::ENOENT, "find a channel in", path));
     }
-    let gone = Superblock { sequence: sb.sequence + 1, state: STATE_DESTROYED, ..sb };
+    let gone = Superblock {
+        sequence: sb.sequence + 1,
+        state: STATE_DESTROYED,
+        ..sb
+    };
     (|| {
         fd.write_at(&gone.encode(), 0)?;
         fd.write_at(&gone.encode(), SIZE as u64)?;

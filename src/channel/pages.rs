@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::engine::page::PageView;
-use crate::error::{fail, Error, Result, DC_E_CORRUPT};
+use crate::error::{fail, Error, Result, DC_E_BUSY, DC_E_CORRUPT};
 use crate::layout::page::{slot_at, Header, NUMBER_AT, UNIT, VERIFIED_AT};
 use crate::layout::{control, page_name};
 use crate::sync::{Acquire, AtomicUsize, Memory, Mutex, Region, Relaxed};
 use crate::sys::errno::Os;
-use crate::sys::file::Fd;
+use crate::sys::file::{Dir, Fd};
 use crate::sys::map::Map;
 use crate::sys::{fork, lock};
 
@@ -147,7 +147,9 @@ impl Shared {
             if self.window().oldest > number {
                 return Ok(Pinned::Missing);
             }
-            let Some(file) = self.find_file(number)? else { return Ok(Pinned::Missing) };
+            let Some(file) = self.find_file(number)? else {
+                return Ok(Pinned::Missing);
+            };
             if !file.pin().map_err(|e| self.os_page(e, "lock", number))? {
                 if round > 20 {
                     std::thread::sleep(std::time::Duration::from_micros(50));
@@ -165,14 +167,27 @@ impl Shared {
             }
             return self.admit(page).map(Pinned::Page);
         }
-        Ok(Pinned::Missing)
+        Err(fail!(
+            DC_E_BUSY,
+            "{}/{} is locked or replaced by a program that is not a user of the channel",
+            self.path.display(),
+            page_name(number)
+        ))
     }
 
     fn page_of_file(&self, file: Arc<PageFile>, number: u64) -> Page {
         let region = file.region();
-        let view = PageView { mem: region, number, geometry: self.geometry };
+        let view = PageView {
+            mem: region,
+            number,
+            geometry: self.geometry,
+        };
         let payload = region.pointer(self.geometry.payload_at());
-        Page { file, view, payload }
+        Page {
+            file,
+            view,
+            payload,
+        }
     }
 
     /// Check that a pinned file carries its page, after a machine crash more thoroughly.
@@ -201,7 +216,11 @@ impl Shared {
 
     fn find_file(&self, number: u64) -> Result<Option<Arc<PageFile>>> {
         let mut cache = self.pages.lock();
-        if let Some(f) = cache.files.iter().find(|f| f.region().load(NUMBER_AT, Acquire) == number) {
+        if let Some(f) = cache
+            .files
+            .iter()
+            .find(|f| f.region().load(NUMBER_AT, Acquire) == number)
+        {
             // The number may be that of a file that was never linked, or not any more: `pin` looks.
             let named = self.dir.stat_of(&page_name(number));
             if named.is_ok_and(|s| s.ino == f.inode) {
@@ -214,14 +233,20 @@ impl Shared {
             Err(libc::ENOENT) => return Ok(None),
             Err(e) => return Err(self.os_page(e, "open", number)),
         };
-        self.adopt_file(&mut cache, fd, number).map(Some)
+        self.adopt_file(&mut cache, fd, &name, number)
     }
 
-    /// The mapping of an open page file: the one there is, or a new one.
-    fn adopt_file(&self, cache: &mut PageCache, fd: Fd, number: u64) -> Result<Arc<PageFile>> {
+    /// The mapping of an open page file: the one there is, or a new one; `None`: its name went.
+    fn adopt_file(
+        &self,
+        cache: &mut PageCache,
+        fd: Fd,
+        name: &str,
+        number: u64,
+    ) -> Result<Option<Arc<PageFile>>> {
         let stat = fd.stat().map_err(|e| self.os_page(e, "stat", number))?;
         if let Some(f) = cache.files.iter().find(|f| f.inode == stat.ino) {
-            return Ok(f.clone());
+            return Ok(Some(f.clone()));
         }
         let len = self.geometry.file_len();
         if stat.size < len {
@@ -233,8 +258,18 @@ impl Shared {
                 stat.size
             ));
         }
-        let map = Map::new(&fd, len as usize, !self.read_only, self.guard)
-            .map_err(|e| self.os_page(e, "map", number))?;
+        let map = match map_apart(
+            &self.dir,
+            name,
+            &fd,
+            len as usize,
+            !self.read_only,
+            self.guard,
+        ) {
+            Ok(map) => map,
+            Err(libc::ENOENT) => return Ok(None),
+            Err(e) => return Err(self.os_page(e, "map", number)),
+        };
         self.trim(cache);
         let file = Arc::new(PageFile {
             fd,
@@ -245,14 +280,20 @@ impl Shared {
             populated: AtomicUsize::new(0),
         });
         cache.files.push(file.clone());
-        Ok(file)
+        Ok(Some(file))
     }
 
     /// Drop mappings of files that are gone, and the oldest idle ones beyond a bound.
     fn trim(&self, cache: &mut PageCache) {
         let idle = |f: &Arc<PageFile>| Arc::strong_count(f) == 1;
-        cache.files.retain(|f| !idle(f) || f.fd.stat().is_ok_and(|s| s.links > 0));
-        let bound = if self.max_pages > 64 { IDLE_MAPS } else { self.max_pages as usize + 2 };
+        cache
+            .files
+            .retain(|f| !idle(f) || f.fd.stat().is_ok_and(|s| s.links > 0));
+        let bound = if self.max_pages > 64 {
+            IDLE_MAPS
+        } else {
+            self.max_pages as usize + 2
+        };
         while cache.files.len() >= bound {
             let oldest = (0..cache.files.len())
                 .filter(|&i| idle(&cache.files[i]))
@@ -265,9 +306,14 @@ impl Shared {
     }
 
     /// Map an open, unlinked or not yet linked file as page `number` for whoever prepares it.
-    pub(super) fn preparing(&self, fd: Fd, number: u64) -> Result<Arc<PageFile>> {
+    pub(super) fn preparing(
+        &self,
+        fd: Fd,
+        name: &str,
+        number: u64,
+    ) -> Result<Option<Arc<PageFile>>> {
         let mut cache = self.pages.lock();
-        self.adopt_file(&mut cache, fd, number)
+        self.adopt_file(&mut cache, fd, name, number)
     }
 
     /// Forget a file that did not become a page.
@@ -283,9 +329,31 @@ impl Shared {
     pub(super) fn os_page(&self, errno: i32, what: &str, number: u64) -> Error {
         Error::os(
             errno,
-            format_args!("cannot {what} {}/{}", self.path.display(), page_name(number)),
+            format_args!(
+                "cannot {what} {}/{}",
+                self.path.display(),
+                page_name(number)
+            ),
         )
     }
+}
+
+/// Map a file through an open file description of its own. A mapping keeps its description alive, in a
+/// forked child too, and with it the kernel locks taken through it: locks and mappings stay apart, so
+/// that the locks of a killed process end although a child of it lives on.
+pub(crate) fn map_apart(
+    dir: &Dir,
+    name: &str,
+    fd: &Fd,
+    len: usize,
+    writable: bool,
+    guard: bool,
+) -> Os<Map> {
+    let other = dir.open_file(name, writable)?;
+    if other.stat()?.ino != fd.stat()?.ino {
+        return Err(libc::ENOENT);
+    }
+    Map::new(&other, len, writable, guard)
 }
 
 /// Set the slot words of a page that nobody uses to zero.

@@ -11,7 +11,7 @@ use super::groups::Group;
 use super::pages::{clear_slots, Page, PageFile, Pinned, LOCK_PIN};
 use super::Shared;
 use crate::engine::sleepers::{FOR_MESSAGES, FOR_ROOM};
-use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_LIMIT};
+use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_CORRUPT, DC_E_LIMIT};
 use crate::layout::control::{self, Window, LOCK_PREPARE, NEWEST, RECOVERIES, WINDOW};
 use crate::layout::page::{self, Header, BASE_AT, NUMBER_AT};
 use crate::layout::{page_name, page_number, position, slot_of, FIRST_PAGE, PAGE_LIMIT};
@@ -29,7 +29,9 @@ impl Shared {
 
     /// The page that takes new messages.
     pub(crate) fn newest(&self) -> u64 {
-        self.ctl.load(NEWEST, Acquire).clamp(FIRST_PAGE, PAGE_LIMIT - 1)
+        self.ctl
+            .load(NEWEST, Acquire)
+            .clamp(FIRST_PAGE, PAGE_LIMIT - 1)
     }
 
     /// The next page after `number` that exists or will be made.
@@ -39,9 +41,33 @@ impl Shared {
             return Ok(next.max(self.window().oldest));
         }
         // Numbers have a gap where a machine crash was recovered from.
-        let names = self.dir.list().map_err(|e| self.os_dir(e, "list"))?;
-        let after = names.iter().filter_map(|n| page_number(n)).filter(|&n| n > number);
-        Ok(after.min().unwrap_or(newest).clamp(next, newest))
+        let mut after = newest;
+        self.each_page(|n| after = if n > number { after.min(n) } else { after })?;
+        Ok(after.clamp(next, newest))
+    }
+
+    /// Call `f` with the number of every page file.
+    fn each_page(&self, mut f: impl FnMut(u64)) -> Result<()> {
+        let each = self.dir.each(|name| {
+            page_number(name).into_iter().for_each(&mut f);
+            Ok(())
+        });
+        each.map_err(|e| self.os_dir(e, "list"))
+    }
+
+    /// The last page before `number` that exists; none below the window.
+    pub(crate) fn page_before(&self, number: u64) -> Result<Option<u64>> {
+        let oldest = self.window().oldest;
+        if number > oldest && self.dir.stat_of(&page_name(number - 1)).is_ok() {
+            return Ok(Some(number - 1));
+        }
+        let mut before = None;
+        self.each_page(|n| {
+            if (oldest..number).contains(&n) {
+                before = before.max(Some(n));
+            }
+        })?;
+        Ok(before)
     }
 
     /// The page to send to, made where there is none; `sealed` is the one just found full (0: none).
@@ -50,6 +76,13 @@ impl Shared {
         // Bounded by the progress of others: each round follows a page that somebody else filled.
         loop {
             let newest = self.newest();
+            if self.window().oldest > self.newest() {
+                return Err(fail!(
+                    DC_E_CORRUPT,
+                    "{}: the oldest page has a higher number than the newest",
+                    self.path.display()
+                ));
+            }
             if newest == sealed {
                 self.make_room(newest + 1)?;
                 self.ensure_page(newest + 1, prepared_only)?;
@@ -105,9 +138,9 @@ impl Shared {
             return Ok(span);
         }
         // Numbers skipped after a machine crash are not pages.
-        let names = self.dir.list().map_err(|e| self.os_dir(e, "list"))?;
-        let live = names.iter().filter_map(|n| page_number(n));
-        Ok(live.filter(|n| (oldest..number).contains(n)).count() as u64 + 1)
+        let mut live = 1;
+        self.each_page(|n| live += u64::from((oldest..number).contains(&n)))?;
+        Ok(live)
     }
 
     /// Drop the oldest page of window `w`, unless retention keeps it (false).
@@ -120,19 +153,23 @@ impl Shared {
             Pinned::Page(page) => Some(page),
             Pinned::Missing => None,
         };
-        let groups = self.all_groups(w.groups)?;
-        if self.retention == RETAIN_UNREAD && groups.is_empty() {
+        let leave = |groups: &[Arc<Group>]| {
+            if self.retention == RETAIN_UNREAD && groups.is_empty() {
+                return false;
+            }
+            let Some(page) = &pinned else { return true };
+            if groups.iter().any(|g| self.retains(g) && !passed(g, page)) {
+                return false;
+            }
+            groups
+                .iter()
+                .for_each(|g| self.pass_over(g, page, position(next, 0)));
+            true
+        };
+        if !self.with_groups(w.groups, leave)? {
             return Ok(false);
         }
         if let Some(page) = &pinned {
-            for group in &groups {
-                if self.retains(group) && !passed(group, page) {
-                    return Ok(false);
-                }
-            }
-            for group in &groups {
-                self.pass_over(group, page, position(next, 0));
-            }
             self.pass_base(page, next)?;
         }
         // S-WINDOW: fails when a group was created or joined since `w` was read.
@@ -158,7 +195,11 @@ impl Shared {
             if c.position >= position(page.number() + 1, 0) {
                 return;
             }
-            let from = if c.position < position(page.number(), 0) { 0 } else { slot_of(c.position) };
+            let from = if c.position < position(page.number(), 0) {
+                0
+            } else {
+                slot_of(c.position)
+            };
             let lost = page.view.messages_from(from);
             if group.view.move_cursor(c, to) {
                 group.note_gap(lost, to);
@@ -172,7 +213,12 @@ impl Shared {
         let base = page.view.mem.load(BASE_AT, Acquire);
         if base != 0 {
             if let Pinned::Page(after) = self.pin(next)? {
-                let _ = after.view.mem.cas(BASE_AT, 0, base + page.view.messages(), AcqRel);
+                let _ = after.view.mem.cas(
+                    BASE_AT,
+                    0,
+                    base.saturating_add(page.view.messages()),
+                    AcqRel,
+                );
             }
         }
         Ok(())
@@ -197,7 +243,9 @@ impl Shared {
             if self.dir.stat_of(&name).is_ok() {
                 return Ok(());
             }
-            if lock::try_exclusive(&self.file, LOCK_PREPARE, 1).map_err(|e| self.os_dir(e, "lock"))? {
+            if lock::try_exclusive(&self.file, LOCK_PREPARE, 1)
+                .map_err(|e| self.os_dir(e, "lock"))?
+            {
                 break true;
             }
             if clock::now_ns() - since > patience {
@@ -205,7 +253,11 @@ impl Shared {
             }
             std::thread::sleep(Duration::from_micros(100));
         };
-        let made = if self.dir.stat_of(&name).is_ok() { Ok(()) } else { self.make_page(number) };
+        let made = if self.dir.stat_of(&name).is_ok() {
+            Ok(())
+        } else {
+            self.make_page(number)
+        };
         if turn {
             lock::unlock(&self.file, LOCK_PREPARE, 1);
         }
@@ -229,7 +281,10 @@ impl Shared {
                 }
             }
         }
-        Err(Error::os(libc::EAGAIN, format_args!("{}: cannot link a page", self.path.display())))
+        Err(Error::os(
+            libc::EAGAIN,
+            format_args!("{}: cannot link a page", self.path.display()),
+        ))
     }
 
     /// A file of a dropped page that nobody uses, locked; the others that are in use lose their names.
@@ -242,14 +297,22 @@ impl Shared {
             if !dropped && !left {
                 continue;
             }
-            let Ok(fd) = self.dir.open_file(&name, true) else { continue };
+            let Ok(fd) = self.dir.open_file(&name, true) else {
+                continue;
+            };
             let free = lock::try_exclusive(&fd, LOCK_PIN, 1).unwrap_or(false);
             let usable = free
                 && dropped
                 && found.is_none()
-                && fd.stat().is_ok_and(|s| s.size == self.geometry.file_len() && s.links == 1);
+                && fd
+                    .stat()
+                    .is_ok_and(|s| s.size == self.geometry.file_len() && s.links == 1);
             if usable {
-                found = Some(Spare { name, fd, fresh: false });
+                found = Some(Spare {
+                    name,
+                    fd,
+                    fresh: false,
+                });
             } else if free || dropped {
                 let _ = self.dir.unlink(&name);
             }
@@ -270,7 +333,11 @@ impl Shared {
             let _ = self.dir.unlink(&name);
             return Err(err(e));
         }
-        Ok(Spare { name, fd, fresh: true })
+        Ok(Spare {
+            name,
+            fd,
+            fresh: true,
+        })
     }
 
     /// Turn a locked file into page `number` and link it; false: the file was taken away meanwhile.
@@ -278,10 +345,11 @@ impl Shared {
         let err = |e: i32| self.os_page(e, "prepare", number);
         let again = self.dir.open_file(&spare.name, true);
         let file = match again {
-            Ok(fd) => self.preparing(fd, number)?,
-            Err(libc::ENOENT) => return Ok(false),
+            Ok(fd) => self.preparing(fd, &spare.name, number)?,
+            Err(libc::ENOENT) => None,
             Err(e) => return Err(err(e)),
         };
+        let Some(file) = file else { return Ok(false) };
         let linked = self.dress_mapped(spare, &file, number);
         if !matches!(linked, Ok(true)) && spare.fresh {
             self.discard(&file);

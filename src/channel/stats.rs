@@ -42,11 +42,13 @@ impl Shared {
         })
     }
 
-
     fn disk_bytes(&self) -> Result<u64> {
         let names = self.dir.list().map_err(|e| self.os_dir(e, "list"))?;
         let ours = names.iter().filter(|n| is_ours(n));
-        Ok(ours.filter_map(|n| self.dir.stat_of(n).ok()).map(|s| s.blocks * 512).sum())
+        Ok(ours
+            .filter_map(|n| self.dir.stat_of(n).ok())
+            .map(|s| s.blocks * 512)
+            .sum())
     }
 
     /// Messages from a position to the end, and (if asked) their bytes.
@@ -63,7 +65,11 @@ impl Shared {
                 number = next;
                 continue;
             };
-            let slot = if number == page_of(from) { slot_of(from) } else { 0 };
+            let slot = if number == page_of(from) {
+                slot_of(from)
+            } else {
+                0
+            };
             messages += page.view.messages_from(slot);
             if with_bytes {
                 bytes += self.bytes_of(&page.view);
@@ -90,16 +96,20 @@ impl Shared {
         let mut number = self.window().oldest;
         let mut count = None;
         while number <= page_of(at) && number <= self.newest() {
-            let Pinned::Page(page) = self.pin(number)? else { break };
+            let Pinned::Page(page) = self.pin(number)? else {
+                break;
+            };
             let base = page.view.mem.load(BASE_AT, Acquire);
             if base != 0 {
                 count = Some(base - 1);
             }
             let Some(so_far) = count else { break };
             if number == page_of(at) {
-                return Ok(Some(so_far + page.view.count(0, slot_of(at)).0));
+                return Ok(Some(
+                    so_far.saturating_add(page.view.count(0, slot_of(at)).0),
+                ));
             }
-            count = Some(so_far + page.view.messages());
+            count = Some(so_far.saturating_add(page.view.messages()));
             number = self.page_after(number)?.max(number + 1);
         }
         Ok(count)
@@ -136,7 +146,11 @@ impl Shared {
                         page.view.look(slot_of(first) + i),
                         Look::Message { .. } | Look::Damaged
                     ) {
-                        *(if i < handed { &mut handed_out } else { &mut ahead }) += 1;
+                        *(if i < handed {
+                            &mut handed_out
+                        } else {
+                            &mut ahead
+                        }) += 1;
                     }
                 }
             }

@@ -46,7 +46,10 @@ fn worker() -> &'static Worker {
             state: Mutex::new(State::default()),
             released: Condvar::new(),
         }));
-        if WORKER.compare_exchange(found, made, SeqCst, Acquire).is_err() {
+        if WORKER
+            .compare_exchange(found, made, SeqCst, Acquire)
+            .is_err()
+        {
             // SAFETY: nobody else has seen it.
             drop(unsafe { Box::from_raw(made) });
         }
@@ -54,18 +57,28 @@ fn worker() -> &'static Worker {
 }
 
 impl Shared {
+    /// Make this open known to the library thread, which may not run yet. Starting it later allocates
+    /// nothing, so that a send can.
+    pub(crate) fn enlist(self: &Arc<Self>) {
+        if self.flags & NO_THREAD != 0 {
+            return;
+        }
+        let mut state = worker().state.lock();
+        if !state.members.iter().any(|m| Arc::ptr_eq(m, self)) {
+            state.members.push(self.clone());
+        }
+    }
+
     /// See to it that the library thread works for this open.
     pub(crate) fn start_worker(self: &Arc<Self>) -> Result<()> {
         if self.flags & NO_THREAD != 0 {
             return Ok(());
         }
+        self.enlist();
         let worker = worker();
         let mut state = worker.state.lock();
-        if !state.members.iter().any(|m| Arc::ptr_eq(m, self)) {
-            state.members.push(self.clone());
-        }
         if !state.running {
-            thread::spawn("disk_chan", move || run(worker))
+            thread::spawn(run, worker)
                 .map_err(|e| Error::os(e, format_args!("cannot start the library thread")))?;
             state.running = true;
         } else if let Some(busy) = state.working.first() {
@@ -123,7 +136,7 @@ impl Shared {
         let behind = self.durable() < end;
         if behind {
             // A failure poisons the channel; nobody waits for this flush.
-            let _ = self.flush_to(end, Deadline::Now);
+            let _ = self.flush_to(end, Deadline::Now, super::flush::Waiter::Placed);
         }
         let _ = self.flush_groups();
         behind
@@ -148,7 +161,12 @@ fn run(worker: &'static Worker) {
         let words: Vec<(*const u32, u32)> = working
             .iter()
             .filter(|s| !s.read_only)
-            .map(|s| (wake_word(&s.ctl, s.member), s.ctl.load(member_at(s.member), SeqCst) as u32))
+            .map(|s| {
+                (
+                    wake_word(&s.ctl, s.member),
+                    s.ctl.load(member_at(s.member), SeqCst) as u32,
+                )
+            })
             .collect();
         let now = clock::coarse_ms();
         let scan = now >= next_scan;
@@ -160,8 +178,15 @@ fn run(worker: &'static Worker) {
         }
         let read_only = working.iter().any(|s| s.read_only);
         let interval = working.iter().filter(|s| s.durability == SYNC_INTERVAL);
-        let interval = interval.map(|s| s.sync_interval_ms).min().unwrap_or(u32::MAX);
-        let most = if read_only { 10 } else { SLEEP_MAX.as_millis() as u64 / 2 };
+        let interval = interval
+            .map(|s| s.sync_interval_ms)
+            .min()
+            .unwrap_or(u32::MAX);
+        let most = if read_only {
+            10
+        } else {
+            SLEEP_MAX.as_millis() as u64 / 2
+        };
         let idle = working.iter().all(|s| !s.has_descriptors());
         let most = if idle { 1000 } else { most }.min(interval.max(1).into());
         drop(working);
@@ -185,7 +210,9 @@ pub(super) fn leave(shared: &Arc<Shared>) {
     }
     while state.working.iter().any(|m| Arc::ptr_eq(m, shared)) {
         shared.nudge_self();
-        let waited = worker.released.wait_timeout(state, Duration::from_millis(20));
+        let waited = worker
+            .released
+            .wait_timeout(state, Duration::from_millis(20));
         state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
     }
 }

@@ -72,7 +72,11 @@ impl Adopted {
         }
         for entry in self.each() {
             // Of the one being delivered, the rest was not handed out yet.
-            let upto = if self.current == Some(entry) { upto.min(self.after) } else { upto };
+            let upto = if self.current == Some(entry) {
+                upto.min(self.after)
+            } else {
+                upto
+            };
             self.unacked -= drop_held(group, entry, upto).min(self.unacked);
             self.release_if_empty(group, entry);
         }
@@ -107,8 +111,11 @@ impl Adopted {
 
     /// Whether the next step hands out a message of the page in hand.
     pub(super) fn more_at_hand(&self, group: &Group, core: &Core) -> bool {
-        let Some(entry) = self.current else { return false };
-        let (Some((_, at, _)), Some(page)) = (next_held(group, entry, self.after), &core.page) else {
+        let Some(entry) = self.current else {
+            return false;
+        };
+        let (Some((_, at, _)), Some(page)) = (next_held(group, entry, self.after), &core.page)
+        else {
             return false;
         };
         page.number() == page_of(at)
@@ -147,7 +154,8 @@ impl Member {
                 }
                 continue;
             };
-            let Some((i, at, deliveries)) = next_held(&self.group, entry, self.adopted.after) else {
+            let Some((i, at, deliveries)) = next_held(&self.group, entry, self.adopted.after)
+            else {
                 self.adopted.current = None;
                 self.adopted.release_if_empty(&self.group, entry);
                 continue;
@@ -160,7 +168,8 @@ impl Member {
                 Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
                 Turn::Missing => {
                     self.group.mem().store(held_at(entry, i), 0, Release);
-                    self.group.note_gap(1, position(core.shared.window().oldest, 0));
+                    self.group
+                        .note_gap(1, position(core.shared.window().oldest, 0));
                     continue;
                 }
             }
@@ -177,7 +186,9 @@ impl Member {
             if self.ack == ACK_RECEIVE {
                 self.group.mem().store(held_at(entry, i), 0, Release);
             } else {
-                self.group.mem().store(held_at(entry, i), held_word(at, again), Release);
+                self.group
+                    .mem()
+                    .store(held_at(entry, i), held_word(at, again), Release);
                 self.adopted.unacked += 1;
             }
             if deliveries > 0 {
@@ -213,7 +224,9 @@ impl Member {
 
 /// Turn the lease of an entry just taken over into held words.
 fn normalise(core: &Core, group: &Group, entry: usize) -> Result<()> {
-    group.mem().store(entry_at(entry) + ROLE, ROLE_ADOPTED, Release);
+    group
+        .mem()
+        .store(entry_at(entry) + ROLE, ROLE_ADOPTED, Release);
     if let Lease::Held { first, count } = group.view.resolve(entry) {
         let (handed, acked) = group.view.progress(entry);
         let page = match core.shared.pin(page_of(first))? {
@@ -223,8 +236,9 @@ fn normalise(core: &Core, group: &Group, entry: usize) -> Result<()> {
         let mut free = 0;
         for i in acked.min(count)..count {
             let at = first + i as u64;
-            let tombstone =
-                page.as_ref().is_some_and(|p| p.view.look(slot_of(at)) == Look::Tombstone);
+            let tombstone = page
+                .as_ref()
+                .is_some_and(|p| p.view.look(slot_of(at)) == Look::Tombstone);
             // Its owner may have died while it moved the same messages.
             let there = (0..group.view.held_top(entry)).any(|i| {
                 held(group.mem().load(held_at(entry, i), Acquire)).is_some_and(|(p, _)| p == at)

@@ -10,13 +10,11 @@ use crate::engine::cursor::Claimed;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_E_BUSY, DC_E_LIMIT};
 use crate::layout::group::{
-    entry_at, held, held_at, held_word, CONSUMERS, ENTRY_MAX, GAP, HELD_MAX, HELD_TOP, LOCK_SEEK, LOST,
-    RETURNED, SEEKING,
+    entry_at, held, held_at, held_word, CONSUMERS, ENTRY_MAX, GAP, HELD_MAX, HELD_TOP, LOCK_SEEK,
+    LOST, RETURNED, SEEKING,
 };
 use crate::layout::{page_of, position, slot_of};
-use crate::options::{
-    ConsumerInfo, Message, SubscribeOptions, ACK_MANUAL, ACK_NEXT, ACK_RECEIVE,
-};
+use crate::options::{ConsumerInfo, Message, SubscribeOptions, ACK_MANUAL, ACK_NEXT, ACK_RECEIVE};
 use crate::sync::{Acquire, Memory, Release, SeqCst};
 use crate::sys::{clock, lock};
 
@@ -72,6 +70,9 @@ impl Member {
 
     fn at(group: Arc<Group>, entry: usize, o: &SubscribeOptions) -> Member {
         let mem = *group.mem();
+        // A gap that nobody has received a message behind is news to this consumer.
+        let gap = mem.load(GAP, Acquire);
+        let told = group.view.cursor().position > gap;
         Member {
             entry,
             first: 0,
@@ -83,7 +84,7 @@ impl Member {
             max_unacked: o.max_unacked as usize,
             prefetch: o.prefetch as usize,
             wanted: 0,
-            seen_gap: mem.load(GAP, Acquire),
+            seen_gap: if told { gap } else { gap.saturating_sub(1) },
             // Something may have been given back before: look at once.
             seen_returned: mem.load(RETURNED, Acquire).wrapping_sub(1),
             next_scan: 0,
@@ -99,21 +100,23 @@ impl Member {
 
     /// What every receiving call does first.
     #[inline(always)]
-    pub(super) fn begin(&mut self, core: &mut Core) {
+    pub(super) fn begin(&mut self) {
         if self.ack == ACK_NEXT {
-            self.ack_handed(core);
+            self.ack_handed();
         }
     }
 
     /// Acknowledge everything handed out.
     #[inline(always)]
-    fn ack_handed(&mut self, core: &mut Core) {
+    fn ack_handed(&mut self) {
         if self.acked < self.handed {
             self.acked = self.handed;
             if self.acked == self.count {
-                self.finish(core);
+                self.finish();
             } else {
-                self.group.view.set_progress(self.entry, self.handed, self.acked);
+                self.group
+                    .view
+                    .set_progress(self.entry, self.handed, self.acked);
             }
         }
         if self.adopted.any() {
@@ -123,16 +126,12 @@ impl Member {
 
     /// The claim is delivered and acknowledged.
     #[inline(always)]
-    fn finish(&mut self, core: &Core) {
-        self.group.view.set_progress(self.entry, self.count, self.count);
+    fn finish(&mut self) {
+        self.group
+            .view
+            .set_progress(self.entry, self.count, self.count);
         self.group.view.set_idle(self.entry);
-        let ends_page = core.page.as_ref().is_some_and(|p| {
-            slot_of(self.first) + self.count >= p.view.geometry.slots || p.view.tail().sealed(&p.view.geometry)
-        });
         (self.count, self.handed, self.acked) = (0, 0, 0);
-        if ends_page {
-            core.shared.room_made();
-        }
     }
 
     /// One step towards a message.
@@ -164,33 +163,39 @@ impl Member {
         if self.full() {
             return Err(self.too_many());
         }
-        let Some(page) = &core.page else { return Ok(None) };
+        let Some(page) = &core.page else {
+            return Ok(None);
+        };
         let found = page.view.look(slot_of(at));
         self.handed += 1;
         if found == Look::Tombstone {
             if self.acked + 1 == self.handed {
                 self.acked = self.handed;
             }
-            self.note_progress(core);
+            self.note_progress();
             return Ok(None);
         }
         if self.ack == ACK_RECEIVE {
             self.acked = self.handed;
-            self.note_progress(core);
+            self.note_progress();
         } else {
             // Before the caller sees it: a successor flags what was handed out.
-            self.group.view.set_progress(self.entry, self.handed, self.acked);
+            self.group
+                .view
+                .set_progress(self.entry, self.handed, self.acked);
         }
         core.take(at, found, 1, out)?;
         Ok(Some(Step::Message))
     }
 
     #[inline(always)]
-    fn note_progress(&mut self, core: &Core) {
+    fn note_progress(&mut self) {
         if self.acked == self.count {
-            self.finish(core);
+            self.finish();
         } else {
-            self.group.view.set_progress(self.entry, self.handed, self.acked);
+            self.group
+                .view
+                .set_progress(self.entry, self.handed, self.acked);
         }
     }
 
@@ -198,10 +203,11 @@ impl Member {
     #[cold]
     fn lose_claim(&mut self, core: &Core) -> Result<Step> {
         let lost = self.count - self.handed;
-        self.group.note_gap(lost as u64, position(core.shared.window().oldest, 0));
+        self.group
+            .note_gap(lost as u64, position(core.shared.window().oldest, 0));
         self.count = self.handed;
         if self.acked == self.count {
-            self.finish(core);
+            self.finish();
         }
         self.seen_gap = self.group.mem().load(GAP, Acquire);
         Ok(Step::Lagged)
@@ -246,7 +252,9 @@ impl Member {
             Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
             Turn::Missing => return self.page_missing(core, c),
         }
-        let Some(page) = &core.page else { return Ok(None) };
+        let Some(page) = &core.page else {
+            return Ok(None);
+        };
         let slot = slot_of(c.position);
         let n = page.view.decided(slot, self.claim_size());
         if n == 0 {
@@ -285,8 +293,11 @@ impl Member {
         core: &mut Core,
         c: crate::layout::group::Cursor,
     ) -> Result<Option<Step>> {
-        let (page, oldest, newest) =
-            (page_of(c.position), core.shared.window().oldest, core.shared.newest());
+        let (page, oldest, newest) = (
+            page_of(c.position),
+            core.shared.window().oldest,
+            core.shared.newest(),
+        );
         let to = if page < oldest {
             oldest
         } else if page < newest {
@@ -309,7 +320,9 @@ impl Member {
         core: &mut Core,
         c: crate::layout::group::Cursor,
     ) -> Result<Option<Step>> {
-        let Some(page) = &core.page else { return Ok(None) };
+        let Some(page) = &core.page else {
+            return Ok(None);
+        };
         let number = page.number();
         match page.view.look(slot_of(c.position)) {
             Look::End => {
@@ -358,10 +371,14 @@ impl Member {
 
     pub(super) fn ack(&mut self, position: u64) {
         if self.count > 0 && position >= self.first {
-            let upto = ((position - self.first) as usize).saturating_add(1).min(self.handed);
+            let upto = ((position - self.first) as usize)
+                .saturating_add(1)
+                .min(self.handed);
             if upto > self.acked {
                 self.acked = upto;
-                self.group.view.set_progress(self.entry, self.handed, self.acked);
+                self.group
+                    .view
+                    .set_progress(self.entry, self.handed, self.acked);
                 if self.acked == self.count {
                     self.group.view.set_idle(self.entry);
                     (self.count, self.handed, self.acked) = (0, 0, 0);
@@ -371,7 +388,9 @@ impl Member {
         if self.held > 0 {
             self.held -= drop_held(&self.group, self.entry, position);
             if self.held == 0 {
-                self.group.mem().store(entry_at(self.entry) + HELD_TOP, 0, Release);
+                self.group
+                    .mem()
+                    .store(entry_at(self.entry) + HELD_TOP, 0, Release);
             }
         }
         self.adopted.ack(&self.group, position);
@@ -400,7 +419,9 @@ impl Member {
             self.group.view.set_idle(self.entry);
         }
         self.group.disown(self.entry);
-        self.group.mem().store(CONSUMERS, self.group.live_consumers() as u64, Release);
+        self.group
+            .mem()
+            .store(CONSUMERS, self.group.live_consumers() as u64, Release);
         self.entry = usize::MAX;
         core.shared.returned(&self.group);
     }
@@ -444,7 +465,9 @@ impl Member {
     fn forget(&mut self) {
         self.group.view.set_idle(self.entry);
         drop_held(&self.group, self.entry, u64::MAX);
-        self.group.mem().store(entry_at(self.entry) + HELD_TOP, 0, Release);
+        self.group
+            .mem()
+            .store(entry_at(self.entry) + HELD_TOP, 0, Release);
         self.adopted.forget(&self.group);
         (self.count, self.handed, self.acked, self.held) = (0, 0, 0, 0);
     }

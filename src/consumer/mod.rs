@@ -68,11 +68,17 @@ enum Step {
     EndOfPage,
     Lagged,
     /// Nothing now; `pending`: a claim in front is not published yet.
-    Nothing { pending: bool },
+    Nothing {
+        pending: bool,
+    },
 }
 
 impl Consumer {
-    pub(crate) fn new(shared: User, group: Option<&[u8]>, o: &SubscribeOptions) -> Result<Consumer> {
+    pub(crate) fn new(
+        shared: User,
+        group: Option<&[u8]>,
+        o: &SubscribeOptions,
+    ) -> Result<Consumer> {
         let mut options = *o;
         check(&mut options)?;
         let source = match group {
@@ -100,7 +106,11 @@ impl Consumer {
             // From here on the page it starts in stays, whatever the ring does.
             core.turn_to(observer.at)?;
         }
-        Ok(Consumer { core, source, options })
+        Ok(Consumer {
+            core,
+            source,
+            options,
+        })
     }
 
     /// Another consumer of the same group; of an observer, another one at the same place.
@@ -108,7 +118,9 @@ impl Consumer {
         self.core.handle.check_fork()?;
         let mut options = self.options;
         match &self.source {
-            Source::Member(m) => Consumer::new(self.core.shared.clone(), Some(&m.group.name), &options),
+            Source::Member(m) => {
+                Consumer::new(self.core.shared.clone(), Some(&m.group.name), &options)
+            }
             Source::Observer(observer) => {
                 options.start = observer.at;
                 Consumer::new(self.core.shared.clone(), None, &options)
@@ -137,7 +149,10 @@ impl Consumer {
     ) -> Result<Received> {
         *received = 0;
         if out.is_empty() {
-            return Err(fail!(DC_E_ARGUMENT, "max is 0: there is no room for a message"));
+            return Err(fail!(
+                DC_E_ARGUMENT,
+                "max is 0: there is no room for a message"
+            ));
         }
         let most = out.len().min(BATCH_MAX);
         self.begin(timeout_ms)?;
@@ -158,9 +173,16 @@ impl Consumer {
         received: &mut usize,
     ) -> Result<Received> {
         let mut message = Message::default();
-        match self.recv_first(&mut message, timeout_ms)? {
-            Received::Message => {}
-            other => return Ok(other),
+        match self.recv_first(&mut message, timeout_ms) {
+            Ok(Received::Message) => {}
+            Ok(other) => return Ok(other),
+            Err(e) => {
+                if e.code() == DC_E_CORRUPT && message.position != 0 {
+                    // Its position, for the caller to know what is missing.
+                    out[0].write(message);
+                }
+                return Err(e);
+            }
         }
         out[0].write(message);
         *received = 1;
@@ -201,16 +223,25 @@ impl Consumer {
             deadline(timeout_ms)?;
         }
         if let Source::Member(m) = &mut self.source {
-            m.begin(&mut self.core);
+            m.begin();
         }
         Ok(())
     }
 
     #[inline(always)]
     fn step(&mut self, out: &mut Message) -> Result<Step> {
-        match &mut self.source {
+        let step = match &mut self.source {
             Source::Member(m) => m.step(&mut self.core, out),
             Source::Observer(o) => o.step(&mut self.core, out),
+        };
+        match step {
+            // The zeros that stand for a page cut away look like nothing.
+            Ok(Step::Nothing { .. }) if self.core.lost() => Err(fail!(
+                DC_E_CORRUPT,
+                "{}: somebody cut a file of the channel while it was mapped",
+                self.core.shared.path.display()
+            )),
+            step => step,
         }
     }
 
@@ -239,9 +270,16 @@ impl Consumer {
                     return Err(Error::silent(DC_AGAIN));
                 }
             } else {
-                let most = if pending { Duration::from_millis(1) } else { Duration::from_secs(1) };
+                let most = if pending {
+                    Duration::from_millis(1)
+                } else {
+                    Duration::from_secs(1)
+                };
                 let (core, source) = (&self.core, &self.source);
-                match core.handle.sleep(most.min(until.left()), || source.ready(core)) {
+                match core
+                    .handle
+                    .sleep(most.min(until.left()), || source.ready(core))
+                {
                     Slept::Signalled => {
                         self.core.woken = true;
                         self.pass_wake_on();
@@ -284,7 +322,14 @@ impl Consumer {
     /// Acknowledge every message this handle was handed, up to and including `position`.
     pub fn ack(&mut self, position: u64) -> Result<()> {
         self.core.handle.check_fork()?;
-        self.member("dc_ack")?.1.ack(position);
+        let member = self.member("dc_ack")?.1;
+        if position == 0 {
+            return Err(fail!(
+                DC_E_ARGUMENT,
+                "dc_ack: position is 0, which no message has"
+            ));
+        }
+        member.ack(position);
         self.core.shared.room_made();
         Ok(())
     }
@@ -299,6 +344,12 @@ impl Consumer {
     /// Move the whole group, or this observer, to the first message at or after `position`.
     pub fn seek(&mut self, position: u64) -> Result<()> {
         self.core.handle.check_fork()?;
+        if position == 0 {
+            return Err(fail!(
+                DC_E_ARGUMENT,
+                "dc_seek: position is 0: DC_EARLIEST is the beginning"
+            ));
+        }
         match &mut self.source {
             Source::Member(m) => m.seek(&mut self.core, position),
             Source::Observer(o) => o.seek(&mut self.core, position),
@@ -312,8 +363,16 @@ impl Consumer {
             Source::Member(m) => m.stats(&self.core)?,
             Source::Observer(o) => o.stats(&self.core)?,
         };
-        let Core { redelivered, corrupt, .. } = self.core;
-        Ok(ConsumerInfo { redelivered, corrupt, ..info })
+        let Core {
+            redelivered,
+            corrupt,
+            ..
+        } = self.core;
+        Ok(ConsumerInfo {
+            redelivered,
+            corrupt,
+            ..info
+        })
     }
 
     /// An event descriptor, readable while a receiving call may find something.
@@ -339,9 +398,10 @@ impl Consumer {
     fn member(&mut self, call: &str) -> Result<(&mut Core, &mut Member)> {
         match &mut self.source {
             Source::Member(m) => Ok((&mut self.core, m)),
-            Source::Observer(_) => {
-                Err(fail!(DC_E_STATE, "{call}: an observer acknowledges nothing"))
-            }
+            Source::Observer(_) => Err(fail!(
+                DC_E_STATE,
+                "{call}: an observer acknowledges nothing"
+            )),
         }
     }
 }
@@ -361,7 +421,10 @@ const SPINS: u32 = 32;
 
 fn check(o: &mut SubscribeOptions) -> Result<()> {
     let bad = |name: &str, value: u32, range: &str| {
-        Err(fail!(DC_E_ARGUMENT, "subscribe options: {name} is {value}: {range}"))
+        Err(fail!(
+            DC_E_ARGUMENT,
+            "subscribe options: {name} is {value}: {range}"
+        ))
     };
     if o.ack > ACK_RECEIVE {
         return bad("ack", o.ack, "it is one of DC_ACK_...");
@@ -412,6 +475,8 @@ impl Core {
     #[cold]
     fn turn_cold(&mut self, at: u64) -> Result<Turn> {
         if self.page.is_some() {
+            // What this handle needed of the page is acknowledged by now, or soon.
+            self.shared.room_made();
             if self.must_ask() {
                 return Ok(Turn::EndOfPage);
             }
@@ -435,15 +500,32 @@ impl Core {
     /// Fill in a message found at `at`, whose page is pinned. `Err`: it is corrupt.
     #[inline(always)]
     fn take(&mut self, at: u64, found: Look, deliveries: u32, out: &mut Message) -> Result<()> {
-        let Some(page) = &self.page else { return Err(Error::silent(DC_AGAIN)) };
-        if let Look::Message { len, unit, checksum } = found {
+        let Some(page) = &self.page else {
+            return Err(Error::silent(DC_AGAIN));
+        };
+        if let Look::Message {
+            len,
+            unit,
+            checksum,
+        } = found
+        {
             let data = page.payload(unit);
             // SAFETY: `look` checked the range against the page, which is pinned; what is published
             // is not written again while it is.
             let payload = unsafe { std::slice::from_raw_parts(data, len) };
             if self.shared.checksum_of(at, payload) == checksum && !self.lost() {
-                let flags = if deliveries > 1 { MESSAGE_REDELIVERED } else { 0 };
-                *out = Message { data, len, position: at, flags, deliveries };
+                let flags = if deliveries > 1 {
+                    MESSAGE_REDELIVERED
+                } else {
+                    0
+                };
+                *out = Message {
+                    data,
+                    len,
+                    position: at,
+                    flags,
+                    deliveries,
+                };
                 self.handed = true;
                 return Ok(());
             }
@@ -452,13 +534,17 @@ impl Core {
     }
 
     fn lost(&self) -> bool {
-        self.shared.flags & SIGBUS_GUARD != 0 && self.page.as_ref().is_some_and(|p| p.file.lost())
+        self.shared.flags & SIGBUS_GUARD != 0
+            && (self.shared.lost() || self.page.as_ref().is_some_and(|p| p.file.lost()))
     }
 
     #[cold]
     fn corrupt(&mut self, at: u64, out: &mut Message) -> Error {
         self.corrupt += 1;
-        *out = Message { position: at, ..Message::default() };
+        *out = Message {
+            position: at,
+            ..Message::default()
+        };
         fail!(
             DC_E_CORRUPT,
             "{}: the message at position {at} (page {}, slot {}) does not match its checksum; it is \
@@ -482,13 +568,22 @@ impl Core {
 
     /// What lies at a position of the page in hand.
     fn look(&self, at: u64) -> Look {
-        self.page.as_ref().map_or(Look::Free, |page| page.view.look(slot_of(at)))
+        self.page
+            .as_ref()
+            .map_or(Look::Free, |page| page.view.look(slot_of(at)))
     }
 
     /// Whether the message at a position of the page in hand matches its checksum.
     fn sound(&self, at: u64) -> bool {
         match (self.look(at), &self.page) {
-            (Look::Message { len, unit, checksum }, Some(page)) => {
+            (
+                Look::Message {
+                    len,
+                    unit,
+                    checksum,
+                },
+                Some(page),
+            ) => {
                 // SAFETY: as in `take`.
                 let payload = unsafe { std::slice::from_raw_parts(page.payload(unit), len) };
                 self.shared.checksum_of(at, payload) == checksum

@@ -23,7 +23,12 @@ impl Watch {
     /// Watch a position from now on; an earlier watch of the same one goes on.
     pub(crate) fn on(&mut self, position: u64, now: u64) {
         if self.position != position {
-            *self = Watch { position, since: now, next: 0, seen: 0 };
+            *self = Watch {
+                position,
+                since: now,
+                next: 0,
+                seen: 0,
+            };
         }
     }
 

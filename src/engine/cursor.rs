@@ -7,8 +7,8 @@
 //! there is no owner word to go stale.
 
 use crate::layout::group::{
-    entry_at, held, held_at, Cursor, Lease, CURSOR, ENTRY_MAX, HELD_MAX, HELD_TOP, LEASE, NOBODY,
-    PROGRESS, SEEKING,
+    entry_at, held, held_at, Cursor, Lease, CURSOR, ENTRIES, ENTRY_MAX, HELD_MAX, HELD_TOP, LEASE,
+    NOBODY, PROGRESS, SEEKING,
 };
 use crate::sync::{AcqRel, Acquire, Memory, Release, SeqCst};
 
@@ -52,7 +52,11 @@ impl<M: Memory> GroupView<M> {
     #[inline(always)]
     pub(crate) fn set_progress(&self, entry: usize, handed: usize, acked: usize) {
         // Before the message is handed over: a successor must flag what was seen.
-        self.0.store(entry_at(entry) + PROGRESS, ((acked as u64) << 32) | handed as u64, Release);
+        self.0.store(
+            entry_at(entry) + PROGRESS,
+            ((acked as u64) << 32) | handed as u64,
+            Release,
+        );
     }
 
     /// Confirm the claim of the one who moved the cursor to `c`, if it is still undecided.
@@ -66,7 +70,9 @@ impl<M: Memory> GroupView<M> {
         let word = self.0.load(at, Acquire);
         if let Lease::Intended { first, count } = Lease::unpack(word) {
             if first + count as u64 == c.position {
-                let _ = self.0.cas(at, word, Lease::Held { first, count }.pack(), AcqRel);
+                let _ = self
+                    .0
+                    .cas(at, word, Lease::Held { first, count }.pack(), AcqRel);
             }
         }
     }
@@ -78,32 +84,63 @@ impl<M: Memory> GroupView<M> {
         self.set_progress(entry, 0, 0);
         // S-SEEK: SeqCst on both sides, the intent before the look at SEEKING; a seek announces itself
         // before it looks at the leases. One of the two sees the other.
-        self.0.swap(at + LEASE, Lease::Intended { first: c.position, count }.pack(), SeqCst);
+        self.0.swap(
+            at + LEASE,
+            Lease::Intended {
+                first: c.position,
+                count,
+            }
+            .pack(),
+            SeqCst,
+        );
         if self.0.load(SEEKING, SeqCst) != 0 {
             self.set_idle(entry);
             return Claimed::Seeking;
         }
         self.help(c, entry);
-        let next = Cursor { position: c.position + count as u64, last: entry };
+        let next = Cursor {
+            position: c.position + count as u64,
+            last: entry,
+        };
         // S-CURSOR, and releases the intent (S-LEASE).
         if self.0.cas(CURSOR, c.pack(), next.pack(), AcqRel).is_err() {
             self.set_idle(entry);
             return Claimed::Raced;
         }
-        self.0.store(at + LEASE, Lease::Held { first: c.position, count }.pack(), Release);
+        self.0.store(
+            at + LEASE,
+            Lease::Held {
+                first: c.position,
+                count,
+            }
+            .pack(),
+            Release,
+        );
         Claimed::Yes
     }
 
     /// Move the cursor without claiming (page hop, lag, seek); false: it moved meanwhile.
     pub(crate) fn move_cursor(&self, c: Cursor, position: u64) -> bool {
         self.help(c, NOBODY);
-        self.0.cas(CURSOR, c.pack(), Cursor { position, last: NOBODY }.pack(), AcqRel).is_ok()
+        self.0
+            .cas(
+                CURSOR,
+                c.pack(),
+                Cursor {
+                    position,
+                    last: NOBODY,
+                }
+                .pack(),
+                AcqRel,
+            )
+            .is_ok()
     }
 
     /// The lease holds nothing any more; its owner only.
     #[inline(always)]
     pub(crate) fn set_idle(&self, entry: usize) {
-        self.0.store(entry_at(entry) + LEASE, Lease::Idle.pack(), Release);
+        self.0
+            .store(entry_at(entry) + LEASE, Lease::Idle.pack(), Release);
     }
 
     /// Decide what a dead owner left undecided; the new owner of the entry only. By compare-exchange:
@@ -114,7 +151,11 @@ impl<M: Memory> GroupView<M> {
         if let Lease::Intended { first, count } = Lease::unpack(word) {
             let c = self.cursor();
             let won = c.last == entry && c.position == first + count as u64;
-            let to = if won { Lease::Held { first, count } } else { Lease::Idle };
+            let to = if won {
+                Lease::Held { first, count }
+            } else {
+                Lease::Idle
+            };
             let _ = self.0.cas(at, word, to.pack(), AcqRel);
         }
         self.lease(entry)
@@ -130,11 +171,12 @@ impl<M: Memory> GroupView<M> {
         self.lease(entry) != Lease::Idle || self.held_top(entry) != 0
     }
 
-    /// The first position some entry may still need, of the first `entries` ones. The cursor is read
-    /// before the leases: a claim writes its intent before it moves the cursor, so what the cursor has
-    /// passed is already in a lease.
-    pub(crate) fn floor(&self, entries: usize) -> u64 {
+    /// The first position some entry may still need. The cursor is read before the number of entries
+    /// and before the leases: a claim writes its intent (in an entry counted before) before it moves
+    /// the cursor, so what the cursor has passed is already in a lease.
+    pub(crate) fn floor(&self) -> u64 {
         let mut floor = self.cursor().position;
+        let entries = (self.0.load(ENTRIES, Acquire) as usize).min(ENTRY_MAX);
         for entry in 0..entries {
             floor = floor.min(self.entry_floor(entry));
         }

@@ -23,7 +23,11 @@ pub(crate) struct PageView<M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// A message: length in bytes, first unit, checksum.
-    Message { len: usize, unit: u64, checksum: u32 },
+    Message {
+        len: usize,
+        unit: u64,
+        checksum: u32,
+    },
     /// Nothing, for ever.
     Tombstone,
     /// No message here or later in this page.
@@ -76,18 +80,30 @@ impl<M: Memory> PageView<M> {
             return None;
         }
         // S-CLAIM
-        let bump = Tail { count: count as u64, units }.pack();
+        let bump = Tail {
+            count: count as u64,
+            units,
+        }
+        .pack();
         let before = Tail::unpack(self.mem.add(TAIL_AT, bump, AcqRel));
-        let after = Tail { count: before.count + count as u64, units: before.units + units };
+        let after = Tail {
+            count: before.count + count as u64,
+            units: before.units + units,
+        };
         if !after.sealed(&self.geometry) {
-            return Some(Claim { slot: before.count as usize, unit: before.units });
+            return Some(Claim {
+                slot: before.count as usize,
+                unit: before.units,
+            });
         }
         if !before.sealed(&self.geometry) {
             // The first claim past the end marks it. Should this process die here, the sealed tail
             // says the same to whoever reads (see `look`).
             let at = slot_at(before.count as usize);
-            let _ = self.mem.cas(at, 0, end_word(self.number), AcqRel);
-            self.mem.store(ENDED_AT, before.count + 1, Release);
+            // Where a reader took this claim for dead, its tombstone stands and the tail is the end.
+            if self.mem.cas(at, 0, end_word(self.number), AcqRel).is_ok() {
+                self.mem.store(ENDED_AT, before.count + 1, Release);
+            }
         }
         None
     }
@@ -99,12 +115,17 @@ impl<M: Memory> PageView<M> {
         self.mem.store(at + 8, place_word(unit, checksum), Relaxed);
         // S-PUBLISH; SeqCst because S-SLEEP needs it: the load of the sleepers that follows must not
         // come before it.
-        self.mem.cas(at, 0, message_word(len, self.number), SeqCst).is_ok()
+        self.mem
+            .cas(at, 0, message_word(len, self.number), SeqCst)
+            .is_ok()
     }
 
     /// Decide that nothing will ever be at a slot; false: it was decided otherwise.
     pub(crate) fn bury(&self, slot: usize) -> bool {
-        let buried = self.mem.cas(slot_at(slot), 0, tombstone_word(self.number), AcqRel).is_ok();
+        let buried = self
+            .mem
+            .cas(slot_at(slot), 0, tombstone_word(self.number), AcqRel)
+            .is_ok();
         if buried {
             self.mem.add(BURIED_AT, 1, AcqRel);
         }
@@ -142,7 +163,11 @@ impl<M: Memory> PageView<M> {
                 if unit + units > self.geometry.units() {
                     return Look::Damaged;
                 }
-                Look::Message { len, unit, checksum }
+                Look::Message {
+                    len,
+                    unit,
+                    checksum,
+                }
             }
             State::Tombstone => Look::Tombstone,
             State::End => Look::End,
@@ -201,7 +226,13 @@ impl<M: Memory> PageView<M> {
         (messages, bytes, to >= self.geometry.slots)
     }
 
-    fn count_rest(&self, from: usize, to: usize, mut messages: u64, mut bytes: u64) -> (u64, u64, bool) {
+    fn count_rest(
+        &self,
+        from: usize,
+        to: usize,
+        mut messages: u64,
+        mut bytes: u64,
+    ) -> (u64, u64, bool) {
         for slot in from..to.min(self.claimed()) {
             if let State::Message(len) = state(self.mem.load(slot_at(slot), Acquire), self.number) {
                 messages += 1;

@@ -17,9 +17,15 @@ pub(crate) struct Set {
 }
 
 /// Those who wait for messages.
-pub(crate) const FOR_MESSAGES: Set = Set { bits: SLEEPERS, summary: SLEEPING };
+pub(crate) const FOR_MESSAGES: Set = Set {
+    bits: SLEEPERS,
+    summary: SLEEPING,
+};
 /// Those who wait for room.
-pub(crate) const FOR_ROOM: Set = Set { bits: ROOM_WAITERS, summary: WAITING };
+pub(crate) const FOR_ROOM: Set = Set {
+    bits: ROOM_WAITERS,
+    summary: WAITING,
+};
 
 impl Set {
     /// Whether anybody may be asleep: one load.
@@ -47,7 +53,11 @@ impl Set {
     }
 
     /// Call `visit` for every handle whose bit is set, and drop summary bits of words found empty.
-    pub(crate) fn scan<M: Memory>(self, mem: &M, mut visit: impl FnMut(usize)) {
+    /// True: somebody came in while a summary bit was down, so that other wakers may have missed it:
+    /// the caller acts for them and scans again.
+    #[must_use]
+    pub(crate) fn scan<M: Memory>(self, mem: &M, mut visit: impl FnMut(usize)) -> bool {
+        let mut again = false;
         let mut words = mem.load(self.summary, SeqCst) & ((1 << (HANDLES / 64)) - 1);
         while words != 0 {
             let word = words.trailing_zeros() as usize;
@@ -63,8 +73,10 @@ impl Set {
                 // A sleeper may have set its bit before the summary was cleared.
                 if mem.load(at, SeqCst) != 0 {
                     mem.or(self.summary, 1 << word, SeqCst);
+                    again = true;
                 }
             }
         }
+        again
     }
 }

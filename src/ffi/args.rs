@@ -201,11 +201,6 @@ impl<'a> Buffers<'a> {
         })
     }
 
-    /// How many.
-    pub(super) fn count(&self) -> usize {
-        self.raw.len()
-    }
-
     /// The array itself, unless a NULL in it would make an invalid slice.
     #[inline]
     pub(super) fn slices(&self) -> Option<&'a [IoSlice<'a>]> {

@@ -17,13 +17,13 @@ pub struct dc_channel {
     pub(super) inner: Channel,
 }
 
-/// Opens a channel, or creates it: a directory that does not exist, or an empty one, becomes a channel
-/// unless `flags` forbid it.
+/// Opens a channel, or creates it: a directory that does not exist, or an empty one, becomes a
+/// channel unless `flags` forbid it.
 ///
 /// `path` is copied. `options` may be NULL: defaults, or what the channel has stored; the struct is
-/// read during the call only. `*out` is the new handle, NULL on failure; give it back with dc_close.
-/// A process may open the same channel more than once. A channel that a crash left behind simply opens;
-/// after a crash of the machine the first open recovers it, which may take a while.
+/// read during the call only. `*out` is the new handle, NULL on failure; give it back with
+/// dc_close. A process may open the same channel more than once. A channel that a crash left behind
+/// simply opens; after a crash of the machine the first open recovers it, which may take a while.
 ///
 /// Any thread. Blocks for the disk, and briefly while another process creates the same channel.
 ///
@@ -67,9 +67,10 @@ pub unsafe extern "C" fn dc_open(
 
 /// Closes a channel. NULL is accepted and does nothing.
 ///
-/// Producers and consumers made from it stay usable; any order of closing is fine. Closing while another
-/// thread is in a call with this handle is undefined. In a forked child it only frees memory. May block
-/// for the disk: the last handle of a process under DC_SYNC_INTERVAL flushes what is due.
+/// Producers and consumers made from it stay usable; any order of closing is fine. Closing while
+/// another thread is in a call with this handle is undefined. In a forked child it only frees
+/// memory. May block for the disk: the last handle of a process under DC_SYNC_INTERVAL flushes what
+/// is due.
 #[no_mangle]
 pub unsafe extern "C" fn dc_close(channel: *mut dc_channel) {
     // SAFETY: the header demands a handle from dc_open that is closed once.
@@ -79,14 +80,15 @@ pub unsafe extern "C" fn dc_close(channel: *mut dc_channel) {
     });
 }
 
-/// Removes a channel: its files and its directory. Needs no open handle, and works on a damaged channel
-/// and on one that a killed dc_destroy left half removed.
+/// Removes a channel: its files and its directory. Needs no open handle, and finishes what a killed
+/// dc_destroy began.
 ///
 /// Any thread. Blocks for the disk.
 ///
 /// - DC_OK: gone.
 /// - DC_E_BUSY: it is open somewhere, in this process or another; close it there.
 /// - DC_E_FORMAT: not a channel; nothing was touched.
+/// - DC_E_CORRUPT: not even recognisable as one any more; remove it by hand.
 /// - -ENOENT: nothing there.
 /// - DC_E_ARGUMENT: path is NULL or empty.
 /// - -EACCES and others of the operating system: repeat once the reason is gone.
@@ -102,8 +104,8 @@ pub unsafe extern "C" fn dc_destroy(path: *const c_char) -> c_int {
 
 /// Takes the channel's figures.
 ///
-/// `out->size` must be set (DC_CHANNEL_INFO_INIT). Written on DC_OK only; fields that this library does
-/// not know become 0. Any thread. Never blocks on other users of the channel.
+/// `out->size` must be set (DC_CHANNEL_INFO_INIT). Written on DC_OK only; fields that this library
+/// does not know become 0. Any thread. Never blocks on other users of the channel.
 ///
 /// - DC_OK: filled in.
 /// - DC_E_ARGUMENT: channel or out is NULL, or out->size is 0.
@@ -123,10 +125,11 @@ pub unsafe extern "C" fn dc_channel_stats(
     })
 }
 
-/// Brings everything published so far, by whichever process, and all acknowledgements to stable storage.
+/// Brings everything published so far, by whichever process, and all acknowledgements to stable
+/// storage.
 ///
-/// Any thread. Blocks for the disk; the timeout bounds only the wait for others (a message in front that
-/// is being written, somebody else's flush), a flush once begun completes.
+/// Any thread. Blocks for the disk; the timeout bounds only the wait for others (a message in front
+/// that is being written, somebody else's flush), a flush once begun completes.
 ///
 /// - DC_OK: all of it would survive a power cut now.
 /// - DC_AGAIN: not within the timeout; repeat.
@@ -148,8 +151,8 @@ pub unsafe extern "C" fn dc_channel_sync(channel: *mut dc_channel, timeout_ms: c
 
 /// Takes the figures of the group named `group`.
 ///
-/// `out->size` must be set (DC_GROUP_INFO_INIT). Written on DC_OK only; fields that this library does
-/// not know become 0. Any thread. Never blocks on other users of the channel.
+/// `out->size` must be set (DC_GROUP_INFO_INIT). Written on DC_OK only; fields that this library
+/// does not know become 0. Any thread. Never blocks on other users of the channel.
 ///
 /// - DC_OK: filled in.
 /// - -ENOENT: no such group.
@@ -176,15 +179,16 @@ pub unsafe extern "C" fn dc_group_stats(
     })
 }
 
-/// Walks the channel's groups in byte order of their names: writes the first name greater than `after`
-/// (NULL: the first of all) to `name`, with its NUL. `after` need not exist, and may be `name` itself:
+/// Walks the channel's groups in byte order of their names: writes the first name greater than
+/// `after` (NULL: the first of all) to `name`, with its NUL. `after` need not exist, and may be
+/// `name` itself:
 ///
 /// char name[DC_GROUP_NAME_MAX + 1];
 /// const char *after = NULL;
 /// while ((code = dc_group_next(channel, after, name, sizeof name)) == DC_OK) after = name;
 ///
-/// `capacity` counts the NUL; DC_GROUP_NAME_MAX + 1 always suffices. Any thread. Never blocks on other
-/// users of the channel.
+/// `capacity` counts the NUL; DC_GROUP_NAME_MAX + 1 always suffices. Any thread. Never blocks on
+/// other users of the channel.
 ///
 /// - DC_OK: `name` is written.
 /// - -ENOENT: no further group; `name` is left as it is, and no error text is set.
@@ -238,7 +242,8 @@ fn too_small(needed: usize, capacity: usize) -> Error {
 }
 
 /// Deletes the group named `group`: its position and what its consumers left unacknowledged. Its
-/// messages stay, for the other groups. A consumer that subscribes to the name later makes a new group.
+/// messages stay, for the other groups. A consumer that subscribes to the name later makes a new
+/// group.
 ///
 /// Any thread. Blocks for the disk.
 ///
@@ -260,14 +265,14 @@ pub unsafe extern "C" fn dc_group_delete(channel: *mut dc_channel, group: *const
     })
 }
 
-/// Checks every structure and every checksum of a channel, and changes nothing. Needs no open handle; the
-/// channel may be in use meanwhile, and then what is in motion is left out.
+/// Checks every structure and every checksum of a channel, and changes nothing. Needs no open
+/// handle; the channel may be in use meanwhile, and then what is in motion is left out.
 ///
-/// `out->size` must be set (DC_VERIFY_INFO_INIT). Written on DC_OK only; fields that this library does
-/// not know become 0. Any thread. Reads the whole channel from disk, which takes its time.
+/// `out->size` must be set (DC_VERIFY_INFO_INIT). Written on DC_OK only; fields that this library
+/// does not know become 0. Any thread. Reads the whole channel from disk, which takes its time.
 ///
-/// - DC_OK: checked to the end. The channel is sound if out->corrupt is 0; otherwise that many messages
-///   and structures are damaged, and every sound message can still be received.
+/// - DC_OK: checked to the end. The channel is sound if out->corrupt is 0; otherwise that many
+///   messages and structures are damaged, and every sound message can still be received.
 /// - DC_E_CORRUPT: so damaged that it cannot be opened; dc_last_error() says where.
 /// - DC_E_FORMAT: not a channel, or a format that this library does not know.
 /// - -ENOENT: nothing there.
@@ -286,18 +291,17 @@ pub unsafe extern "C" fn dc_verify(path: *const c_char, out: *mut dc_verify_info
     })
 }
 
-/// Does the library thread's work, for programs that forbid it by DC_NO_THREAD: prepares pages ahead,
-/// flushes under DC_SYNC_INTERVAL, adopts what dead consumers held. Call it every few hundred
-/// milliseconds, or in a loop on a thread of your own.
+/// Does the library thread's work, for programs that forbid it by DC_NO_THREAD: prepares pages
+/// ahead, flushes under DC_SYNC_INTERVAL, adopts what dead consumers held. Call it every few
+/// hundred milliseconds, or in a loop on a thread of your own.
 ///
-/// Does what is due, after waiting up to `timeout_ms` for the first thing to come due. Allowed without
+/// Does what is due, after waiting up to `timeout_ms` for the first thing to come due. What it
+/// cannot do, for want of disk space, say, the next send or sync reports. Allowed without
 /// DC_NO_THREAD too. Any thread. Blocks for the disk as well as for the timeout.
 ///
 /// - DC_OK: something was done; call again at once, there may be more.
 /// - DC_AGAIN: nothing came due.
 /// - -EINTR: a signal handler ran during the wait; repeat.
-/// - -ENOSPC: no room for the next page; everything sent stays readable. Repeat when there is room.
-/// - DC_E_POISONED: a flush failed, now or before; close and reopen the channel everywhere.
 /// - DC_E_STATE: the channel is read-only.
 /// - DC_E_ARGUMENT: channel is NULL, or timeout_ms is below -1.
 #[no_mangle]

@@ -12,13 +12,13 @@ pub const DC_OK: i32 = 0;
 /// DC_AUTO_NEXT_PAGE.)
 pub const DC_END_OF_PAGE: i32 = 1;
 
-/// Positive, from receiving calls only: retention dropped messages that this consumer (or its group)
-/// had not read. Returned once per gap, before the first message after it; the number is in the
-/// stats as `lost`. Receive again; to lose nothing, see DC_RETAIN_LIVE and DC_RETAIN_UNREAD.
+/// Positive, from receiving calls only: retention dropped messages that this consumer (or its
+/// group) had not read. Returned once per gap, before the first message after it; the number is in
+/// the stats as `lost`. Receive again; to lose nothing, see DC_RETAIN_LIVE and DC_RETAIN_UNREAD.
 pub const DC_LAGGED: i32 = 2;
 
-/// No message, no room, or nothing to do within the timeout. Try again, wait longer, or wait for the
-/// handle's fd. Never the operating system's EAGAIN; sets no error text.
+/// No message, no room, or nothing to do within the timeout. Try again, wait longer, or wait for
+/// the handle's fd. Never the operating system's EAGAIN; sets no error text.
 pub const DC_AGAIN: i32 = -4097;
 
 /// An argument that is always wrong: NULL where that is not allowed, an unknown flag, a size or
@@ -30,8 +30,8 @@ pub const DC_E_ARGUMENT: i32 = -4098;
 pub const DC_E_TOO_BIG: i32 = -4099;
 
 /// What lies on disk contradicts itself or its checksum. From dc_recv: that one message is skipped,
-/// its `position` is set and `data` is NULL; the next call goes on behind it. From dc_open: run
-/// dc_verify, restore the channel from elsewhere, or dc_destroy it.
+/// its `position` is set and `data` is NULL; the next call goes on behind it. From other calls:
+/// dc_last_error() names the place, dc_verify the extent; restore the channel, or remove it.
 pub const DC_E_CORRUPT: i32 = -4100;
 
 /// Not a channel (a file, a foreign directory), or a format version or feature that this library
@@ -46,8 +46,8 @@ pub const DC_E_MISMATCH: i32 = -4102;
 /// of what the handle holds). For the others close what is not needed.
 pub const DC_E_LIMIT: i32 = -4103;
 
-/// An exclusive operation (destroy a channel, delete or seek a group) while others use it. Close the
-/// other handles, in every process, and repeat.
+/// An exclusive operation (destroy a channel, delete or seek a group) while others use it. Close
+/// the other handles, in every process, and repeat.
 pub const DC_E_BUSY: i32 = -4104;
 
 /// The handle was inherited across fork. Close it (which only frees memory there) and open the
@@ -55,8 +55,8 @@ pub const DC_E_BUSY: i32 = -4104;
 pub const DC_E_FORKED: i32 = -4105;
 
 /// An I/O failure (a failed flush, a lost mapping) made durability unknown, for every process that
-/// has the channel open. Receiving goes on. Sending works again once all have closed the channel and
-/// opened it again. From a durable send: whether that message was sent is unknown.
+/// has the channel open. Receiving goes on. Sending works again once all have closed the channel
+/// and opened it again. From a durable send: whether that message was sent is unknown.
 pub const DC_E_POISONED: i32 = -4106;
 
 /// The call does not fit the handle as it is: a commit without a reservation, a send during one, a
@@ -67,7 +67,8 @@ pub const DC_E_STATE: i32 = -4107;
 /// fd under DC_NO_THREAD. dc_last_error() says which. Move the channel to a local file system.
 pub const DC_E_UNSUPPORTED: i32 = -4108;
 
-/// A bug in this library, caught before it reached your program. Close the handle; please report it.
+/// A bug in this library, caught before it reached your program. Close the handle; please report
+/// it.
 pub const DC_E_INTERNAL: i32 = -4109;
 
 const _: () = assert!(
@@ -92,8 +93,8 @@ const _: () = assert!(
 
 /// What a code means, in a few words; -errno codes included ("No space left on device").
 ///
-/// The text is static: never NULL, never freed; a number that is no code gives "unknown code".
-/// Any thread, never blocks, cannot fail. For what went wrong in this case, see dc_last_error().
+/// The text is static: never NULL, never freed; a number that is no code gives "unknown code". Any
+/// thread, never blocks, cannot fail. For what went wrong in this case, see dc_last_error().
 #[no_mangle]
 pub extern "C" fn dc_strerror(code: c_int) -> *const c_char {
     match error::private_text(code) {
@@ -105,8 +106,8 @@ pub extern "C" fn dc_strerror(code: c_int) -> *const c_char {
 
 /// The name of a code's constant: "DC_E_TOO_BIG", or "ENOSPC" for -ENOSPC.
 ///
-/// The text is static: never NULL, never freed; a number that is no code gives "unknown".
-/// Any thread, never blocks, cannot fail.
+/// The text is static: never NULL, never freed; a number that is no code gives "unknown". Any
+/// thread, never blocks, cannot fail.
 #[no_mangle]
 pub extern "C" fn dc_error_name(code: c_int) -> *const c_char {
     match error::private_name(code) {

@@ -9,15 +9,15 @@ use super::options::dc_subscribe_options;
 use super::producer::interrupt;
 use super::sized::{self, Output};
 use super::{guard, guard_unit, make, room};
-use crate::error::{Result, DC_E_CORRUPT};
+use crate::error::{fail, Error, Result, DC_E_ARGUMENT, DC_E_CORRUPT};
 use crate::options::{Message, Received, SubscribeOptions, BATCH_MAX};
 use crate::{Consumer, Interrupter};
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int};
 use std::mem::{size_of, MaybeUninit};
 
-/// A handle that receives. One thread at a time uses it; it may move between threads. Only dc_interrupt
-/// may be called at any time, from any thread or signal handler.
+/// A handle that receives. One thread at a time uses it; it may move between threads. Only
+/// dc_interrupt may be called at any time, from any thread or signal handler.
 ///
 /// Made by dc_subscribe or dc_consumer_clone, given back by dc_consumer_close.
 pub struct dc_consumer {
@@ -66,20 +66,21 @@ const fn code(received: Received) -> c_int {
 
 /// Makes a consumer: a member of the group named `group`, or, for NULL, an observer.
 ///
-/// A group is made by its first consumer, starts where `start` says, and stays on disk with its position
-/// until dc_group_delete; each message goes to exactly one of its consumers. An observer sees every
-/// message from `start` on and keeps no state on disk. The name is copied; it may hold any byte but NUL.
+/// A group is made by its first consumer, starts where `start` says, and stays on disk with its
+/// position until dc_group_delete; each message goes to exactly one of its consumers. An observer
+/// sees every message from `start` on and keeps no state on disk. The name is copied; it may hold
+/// any byte but NUL.
 ///
-/// `options` may be NULL: defaults; the struct is read during the call only. `*out` is the new handle,
-/// NULL on failure; give it back with dc_consumer_close. It does not need the channel handle to stay
-/// open. Thread-safe on `channel`. May block for the disk.
+/// `options` may be NULL: defaults; the struct is read during the call only. `*out` is the new
+/// handle, NULL on failure; give it back with dc_consumer_close. It does not need the channel
+/// handle to stay open. Thread-safe on `channel`. May block for the disk.
 ///
 /// - DC_OK: made.
 /// - DC_E_STATE: a group on a read-only channel; observers work there.
 /// - DC_E_LIMIT: the group has 254 consumers, the channel 1,024 live handles or no room for another
 ///   group (64 at least); close some, or delete groups.
-/// - DC_E_ARGUMENT: channel or out is NULL, the name is empty or longer than DC_GROUP_NAME_MAX, or an
-///   option is out of range.
+/// - DC_E_ARGUMENT: channel or out is NULL, the name is empty or longer than DC_GROUP_NAME_MAX, or
+///   an option is out of range.
 /// - -ENOMEM, -EMFILE, -ENOSPC and others of the operating system.
 #[no_mangle]
 #[must_use]
@@ -112,8 +113,8 @@ pub unsafe extern "C" fn dc_subscribe(
 /// Makes another consumer of the same group with the same options, for another thread, say; of an
 /// observer, another observer that starts where this one stands.
 ///
-/// `*out` is a handle of its own, NULL on failure; what `consumer` holds and its fd are not inherited.
-/// The calling thread must be the one that uses `consumer`. May block for the disk.
+/// `*out` is a handle of its own, NULL on failure; what `consumer` holds and its fd are not
+/// inherited. The calling thread must be the one that uses `consumer`. May block for the disk.
 ///
 /// Codes as of dc_subscribe; DC_E_ARGUMENT: consumer or out is NULL.
 #[no_mangle]
@@ -133,9 +134,9 @@ pub unsafe extern "C" fn dc_consumer_clone(
 
 /// Closes a consumer. NULL is accepted and does nothing.
 ///
-/// Returns what it holds unacknowledged to its group at once, for redelivery; ends its message pointers
-/// and closes its fd. Closing while another thread is in a call with this handle, an interrupt included,
-/// is undefined. In a forked child it only frees memory.
+/// Returns what it holds unacknowledged to its group at once, for redelivery; ends its message
+/// pointers and closes its fd. Closing while another thread is in a call with this handle, an
+/// interrupt included, is undefined. In a forked child it only frees memory.
 #[no_mangle]
 pub unsafe extern "C" fn dc_consumer_close(consumer: *mut dc_consumer) {
     // SAFETY: the header demands a handle of this kind that is closed once.
@@ -148,9 +149,9 @@ pub unsafe extern "C" fn dc_consumer_close(consumer: *mut dc_consumer) {
 /// Receives one message, without copying it: `out->data` points into the page.
 ///
 /// The bytes stay valid and unchanged until this handle's dc_next_page, seek or close, whatever
-/// producers do and though the ring has long moved on (under DC_AUTO_NEXT_PAGE: until the handle's next
-/// receiving call). `out` is written on DC_OK and DC_E_CORRUPT only. Under DC_ACK_NEXT the call first
-/// acknowledges what the handle received before.
+/// producers do and though the ring has long moved on (under DC_AUTO_NEXT_PAGE: until the handle's
+/// next receiving call). `out` is written on DC_OK and DC_E_CORRUPT only. Under DC_ACK_NEXT the
+/// call first acknowledges what the handle received before.
 ///
 /// Blocks up to `timeout_ms` for a message. One thread at a time. Never allocates memory.
 ///
@@ -160,8 +161,8 @@ pub unsafe extern "C" fn dc_consumer_close(consumer: *mut dc_consumer) {
 /// - DC_AGAIN: no message within the timeout; receive again later, or when the fd becomes readable.
 /// - -EINTR: a signal handler ran during the wait; receive again.
 /// - -ECANCELED: dc_interrupt.
-/// - DC_E_CORRUPT: one message is damaged and skipped: out->position is set, out->data is NULL. The next
-///   call goes on behind it. It counts as handed out: acknowledge it like the others.
+/// - DC_E_CORRUPT: one message is damaged and skipped: out->position is set, out->data is NULL. The
+///   next call goes on behind it. It counts as handed out: acknowledge it like the others.
 /// - DC_E_LIMIT: the handle holds max_unacked messages; acknowledge some.
 /// - DC_E_ARGUMENT: consumer or out is NULL, or timeout_ms is below -1.
 #[no_mangle]
@@ -197,12 +198,13 @@ pub unsafe extern "C" fn dc_recv(
     })
 }
 
-/// Receives up to `max` messages, at most 255 a call, into the array `out`. Waits for the first one only,
-/// and never crosses a page. Otherwise as dc_recv.
+/// Receives up to `max` messages, at most 255 a call, into the array `out`. Waits for the first one
+/// only, and never crosses a page. Otherwise as dc_recv.
 ///
-/// `*received` says how many, is written on every return, and is at least 1 exactly when the code is
-/// DC_OK. Only so many elements of `out` are written. A damaged message ends the batch in front of it; as
-/// the first one it is DC_E_CORRUPT: *received is 0, and the first element of `out` is as after dc_recv.
+/// `*received` says how many, is written on every return, and is at least 1 exactly when the code
+/// is DC_OK. Only so many elements of `out` are written. A damaged message ends the batch in front
+/// of it; as the first one it is DC_E_CORRUPT: *received is 0, and the first element of `out` is as
+/// after dc_recv.
 ///
 /// Codes as of dc_recv; also DC_E_ARGUMENT: received is NULL, or max is 0.
 #[no_mangle]
@@ -249,9 +251,10 @@ unsafe fn message_array<'a>(
 
 /// Moves to the next page, and ends the pointers of all messages received from this one.
 ///
-/// Never blocks, and skips nothing: called before DC_END_OF_PAGE it only ends the pointers, and receiving
-/// goes on where it stood. Acknowledges nothing by itself. Until it is called, the page (and its disk
-/// space) is kept for this handle though the channel may have dropped it. One thread at a time.
+/// Never blocks, and skips nothing: called before DC_END_OF_PAGE it only ends the pointers, and
+/// receiving goes on where it stood. Acknowledges nothing by itself. Until it is called, the page
+/// (and its disk space) is kept for this handle though the channel may have dropped it. One thread
+/// at a time.
 ///
 /// - DC_OK: done.
 /// - DC_E_ARGUMENT: consumer is NULL.
@@ -262,15 +265,15 @@ pub unsafe extern "C" fn dc_next_page(consumer: *mut dc_consumer) -> c_int {
     guard_unit(|| unsafe { dc_consumer::get("dc_next_page", consumer)?.next_page() })
 }
 
-/// Acknowledges every message that this handle received and whose position is at or before `position`:
-/// the group will not deliver them again.
+/// Acknowledges every message that this handle received and whose position is at or before
+/// `position`: the group will not deliver them again.
 ///
-/// Positions that the handle does not hold are no error. Becomes durable with the next flush: after a
-/// power cut messages may be repeated, never skipped. Never blocks. One thread at a time.
+/// Positions that the handle does not hold are no error. Becomes durable with the next flush: after
+/// a power cut messages may be repeated, never skipped. Never blocks. One thread at a time.
 ///
 /// - DC_OK: done.
 /// - DC_E_STATE: an observer has nothing to acknowledge.
-/// - DC_E_ARGUMENT: consumer is NULL, or position is 0.
+/// - DC_E_ARGUMENT: consumer is NULL.
 #[no_mangle]
 #[must_use]
 pub unsafe extern "C" fn dc_ack(consumer: *mut dc_consumer, position: u64) -> c_int {
@@ -278,8 +281,8 @@ pub unsafe extern "C" fn dc_ack(consumer: *mut dc_consumer, position: u64) -> c_
     guard_unit(|| unsafe { dc_consumer::get("dc_ack", consumer)?.ack(position) })
 }
 
-/// Gives back all that this handle holds unacknowledged: some consumer of its group receives it again,
-/// before new messages, flagged DC_MESSAGE_REDELIVERED, with `deliveries` counted up.
+/// Gives back all that this handle holds unacknowledged: some consumer of its group receives it
+/// again, before new messages, flagged DC_MESSAGE_REDELIVERED, with `deliveries` counted up.
 ///
 /// With nothing held it does nothing. Never blocks. One thread at a time.
 ///
@@ -293,12 +296,13 @@ pub unsafe extern "C" fn dc_nack(consumer: *mut dc_consumer) -> c_int {
     guard_unit(|| unsafe { dc_consumer::get("dc_nack", consumer)?.nack() })
 }
 
-/// Goes on at the first message at or after `position`; or at DC_EARLIEST, DC_LATEST, DC_LAST(n).
+/// Goes on at the first message at or after `position` (one beyond the end waits to be sent); or at
+/// DC_EARLIEST, DC_LATEST, DC_LAST(n).
 ///
-/// Moves an observer alone, but a consumer's whole group, and what the handle holds is no longer held:
-/// what lies at or after the new position is delivered again, what lies before it is not. Pass a
-/// message's position + 1 to go on after it. Ends the handle's message pointers. May block for the disk.
-/// One thread at a time.
+/// Moves an observer alone, but a consumer's whole group, and what the handle holds is no longer
+/// held: what lies at or after the new position is delivered again, what lies before it is not.
+/// Pass a message's position + 1 to go on after it. Ends the handle's message pointers. May block
+/// for the disk. One thread at a time.
 ///
 /// - DC_OK: moved.
 /// - DC_E_BUSY: other consumers of the group hold messages; let them acknowledge, or close them.
@@ -310,15 +314,26 @@ pub unsafe extern "C" fn dc_seek(consumer: *mut dc_consumer, position: u64) -> c
     // SAFETY: the header demands an open handle.
     guard_unit(|| unsafe {
         let consumer = dc_consumer::get(CALL, consumer)?;
+        if position == 0 {
+            return Err(no_position());
+        }
         room(CALL)?;
         consumer.seek(position)
     })
 }
 
+#[cold]
+fn no_position() -> Error {
+    fail!(
+        DC_E_ARGUMENT,
+        "dc_seek: position is 0, which no message has: DC_EARLIEST is the oldest"
+    )
+}
+
 /// Takes the consumer's figures.
 ///
-/// `out->size` must be set (DC_CONSUMER_INFO_INIT). Written on DC_OK only; fields that this library does
-/// not know become 0. Never blocks on other users of the channel. One thread at a time.
+/// `out->size` must be set (DC_CONSUMER_INFO_INIT). Written on DC_OK only; fields that this library
+/// does not know become 0. Never blocks on other users of the channel. One thread at a time.
 ///
 /// - DC_OK: filled in.
 /// - DC_E_ARGUMENT: consumer or out is NULL, or out->size is 0.
@@ -339,14 +354,14 @@ pub unsafe extern "C" fn dc_consumer_stats(
 }
 
 /// The handle's eventfd, for poll, epoll (level- or edge-triggered), io_uring and event libraries:
-/// readable while dc_recv may return anything but DC_AGAIN (a message, a redelivery, the end of a page,
-/// a lag, an interrupt, a poisoned channel), woken by any process.
+/// readable while dc_recv may return anything but DC_AGAIN (a message, a redelivery, the end of a
+/// page, a lag, an interrupt, a poisoned channel), woken by any process.
 ///
-/// Receive with timeout 0, either one message an event, or (edge-triggered: always) until DC_AGAIN. No
-/// wakeup is ever lost, also not when the process that was woken dies or is stopped before it receives:
-/// another sleeper is woken. It may become readable for nothing. It belongs to the handle, is the same on
-/// every call, is closed with the handle and by exec: never close, read or write it. Never blocks for
-/// long. One thread at a time.
+/// Receive with timeout 0, either one message an event, or (edge-triggered: always) until DC_AGAIN.
+/// No wakeup is ever lost, also not when the process that was woken dies or is stopped before it
+/// receives: another sleeper is woken. It may become readable for nothing. It belongs to the
+/// handle, is the same on every call, is closed with the handle and by exec: never close, read or
+/// write it. Never blocks for long. One thread at a time.
 ///
 /// - 0 or more: the file descriptor.
 /// - DC_E_UNSUPPORTED: the channel was opened with DC_NO_THREAD.
@@ -365,9 +380,9 @@ pub unsafe extern "C" fn dc_consumer_fd(consumer: *mut dc_consumer) -> c_int {
 
 /// Interrupts the call that is waiting on this handle: it returns -ECANCELED.
 ///
-/// Sticky: if nothing waits, the next call that would wait returns -ECANCELED, once. Makes the fd
-/// readable. From any thread or signal handler, at any time before dc_consumer_close; keeps errno, sets
-/// no error text, never blocks.
+/// Sticky: if nothing waits, the next call that would wait (with timeout 0: that would return
+/// DC_AGAIN) returns -ECANCELED, once. Makes the fd readable. From any thread or signal handler, at
+/// any time before dc_consumer_close; keeps errno, sets no error text, never blocks.
 ///
 /// - DC_OK: done.
 /// - DC_E_ARGUMENT: consumer is NULL.

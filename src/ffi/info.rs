@@ -4,8 +4,8 @@ use super::sized::Sized_;
 use crate::options as core;
 use std::mem::size_of;
 
-/// Says of a struct that it is its size and then `$words` numbers without a gap, and fills it from the
-/// crate's own struct of the same fields.
+/// Says of a struct that it is its size and then `$words` numbers without a gap, and fills it from
+/// the crate's own struct of the same fields.
 macro_rules! info {
     ($name:ident from $from:ident, $words:literal: $($field:ident)*) => {
         const _: () = assert!(size_of::<$name>() == 8 * (1 + $words));
@@ -25,9 +25,9 @@ macro_rules! info {
 
 /// A channel's figures, of all processes together. Initialise with DC_CHANNEL_INFO_INIT.
 ///
-/// Counts are derived from positions where they can be; they are exact when nothing moves and nobody
-/// was killed in mid-call, and otherwise a snapshot of things in motion. 160 bytes: after `size`, field
-/// n lies at offset 8 n.
+/// Counts are derived from positions where they can be; they are exact when nothing moves and
+/// nobody was killed in mid-call, and otherwise a snapshot of things in motion. 160 bytes: after
+/// `size`, field n lies at offset 8 n.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dc_channel_info {
@@ -51,7 +51,8 @@ pub struct dc_channel_info {
     pub oldest: u64,
     /// Position after the newest message.
     pub end: u64,
-    /// Everything before this position is on stable storage: a message is, once durable > its position.
+    /// Everything before this position is on stable storage: a message is, once durable > its
+    /// position.
     pub durable: u64,
     /// Messages kept.
     pub messages: u64,
@@ -101,8 +102,8 @@ pub struct dc_group_info {
 
 info! { dc_group_info from GroupInfo, 6: position lag unacked lost redelivered consumers }
 
-/// A consumer's figures. Initialise with DC_CONSUMER_INFO_INIT. 56 bytes: after `size`, field n lies at
-/// offset 8 n.
+/// A consumer's figures. Initialise with DC_CONSUMER_INFO_INIT. 56 bytes: after `size`, field n
+/// lies at offset 8 n.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dc_consumer_info {
@@ -124,8 +125,8 @@ pub struct dc_consumer_info {
 
 info! { dc_consumer_info from ConsumerInfo, 6: position lag unacked lost redelivered corrupt }
 
-/// What dc_verify counted. Initialise with DC_VERIFY_INFO_INIT. 56 bytes: after `size`, field n lies at
-/// offset 8 n.
+/// What dc_verify counted. Initialise with DC_VERIFY_INFO_INIT. 56 bytes: after `size`, field n
+/// lies at offset 8 n.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dc_verify_info {

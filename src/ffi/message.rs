@@ -13,12 +13,13 @@ const _: () = assert!(DC_MESSAGE_REDELIVERED == options::MESSAGE_REDELIVERED);
 /// A received message. 32 bytes for ever; the offset of each field stands before it.
 ///
 /// The library fills it; the program owns the struct, but not the bytes that `data` points to: they
-/// lie in the page, are never written to by anybody, and stay valid until this handle's dc_next_page,
-/// seek or close (under DC_AUTO_NEXT_PAGE: until its next receiving call).
+/// lie in the page, are never written to by anybody, and stay valid until this handle's
+/// dc_next_page, seek or close (under DC_AUTO_NEXT_PAGE: until its next receiving call).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dc_message {
-    /// 0: its bytes; 8-byte aligned, never NULL, also when it is empty (but after DC_E_CORRUPT, NULL).
+    /// 0: its bytes; 8-byte aligned, never NULL, also when it is empty (but after DC_E_CORRUPT,
+    /// NULL).
     pub data: *const c_void,
     /// 8: how many.
     pub len: usize,

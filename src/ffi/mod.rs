@@ -40,7 +40,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 fn guard(call: impl FnOnce() -> Result<c_int>) -> c_int {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(code)) => code,
-        Ok(Err(error)) => error.code(),
+        Ok(Err(error)) => failed(error.code()),
         Err(payload) => internal(payload),
     }
 }
@@ -50,6 +50,21 @@ fn guard(call: impl FnOnce() -> Result<c_int>) -> c_int {
 fn guard_unit(call: impl FnOnce() -> Result<()>) -> c_int {
     guard(|| call().map(|()| DC_OK))
 }
+
+/// Gives a failure its sentence where the crate sets none: a wait that ended early costs it nothing, but
+/// `dc_last_error` must not tell of an older failure then.
+#[inline]
+fn failed(code: c_int) -> c_int {
+    let why = match code {
+        INTERRUPTED => "a signal handler ran: call again",
+        CANCELED => "the handle was interrupted",
+        _ => return code,
+    };
+    fail!(code, "{why}").code()
+}
+
+const INTERRUPTED: c_int = -libc::EINTR;
+const CANCELED: c_int = -libc::ECANCELED;
 
 #[cold]
 fn internal(payload: Box<dyn Any + Send>) -> c_int {

@@ -36,11 +36,11 @@ pub const DC_CHECKSUM_OFF: u32 = 2;
 pub const DC_EXISTING: u32 = 1;
 /// `flags` of dc_options: the channel must not exist (-EEXIST otherwise).
 pub const DC_NEW: u32 = 2;
-/// `flags` of dc_options: observers and stats only, with read permission alone; implies DC_EXISTING.
-/// Producers, groups, sync and maintenance are DC_E_STATE.
+/// `flags` of dc_options: observers and stats only, with read permission alone; implies
+/// DC_EXISTING. Producers, groups, sync and maintenance are DC_E_STATE.
 pub const DC_READ_ONLY: u32 = 4;
-/// `flags` of dc_options: this open starts no thread. The program calls dc_maintain instead, and fds
-/// are DC_E_UNSUPPORTED.
+/// `flags` of dc_options: this open starts no thread. The program calls dc_maintain instead, and
+/// fds are DC_E_UNSUPPORTED.
 pub const DC_NO_THREAD: u32 = 8;
 /// `flags` of dc_options: a send never prepares a page itself (allocating and clearing files takes
 /// milliseconds); without a prepared page it returns DC_AGAIN. For real-time threads.
@@ -96,8 +96,8 @@ const _: () = assert!(
     "the header and the crate give different values"
 );
 
-/// What dc_open may be told. Initialise with DC_OPTIONS_INIT and set what matters; 0 in any field but
-/// `size` means its default, or, for a channel that exists, what it has stored.
+/// What dc_open may be told. Initialise with DC_OPTIONS_INIT and set what matters; 0 in any field
+/// but `size` means its default, or, for a channel that exists, what it has stored.
 ///
 /// What a channel IS (page_size, max_pages, max_messages_per_page, retention, checksum, mode) is
 /// stored when it is made: another value than the stored one is DC_E_MISMATCH. The rest belongs to
@@ -129,11 +129,11 @@ pub struct dc_options {
     /// 44: after this many milliseconds a message that is claimed but not published no longer holds
     /// up the readers behind it; default 1,000, at most 60,000; of this open.
     pub stall_timeout_ms: u32,
-    /// 48: permission bits (as of chmod), default 0600; given to every file of the channel by fchmod,
-    /// whoever creates it and whatever the umask; the directory gets the matching x bits.
+    /// 48: permission bits (as of chmod), default 0600; given to every file of the channel by
+    /// fchmod, whoever creates it and whatever the umask; the directory gets the matching x bits.
     pub mode: u32,
-    /// 52: DC_EXISTING, DC_NEW, DC_READ_ONLY, DC_NO_THREAD, DC_PREPARED_ONLY, DC_SIGBUS_GUARD, or 0:
-    /// open the channel or create it; of this open.
+    /// 52: DC_EXISTING, DC_NEW, DC_READ_ONLY, DC_NO_THREAD, DC_PREPARED_ONLY, DC_SIGBUS_GUARD, or
+    /// 0: open the channel or create it; of this open.
     pub flags: u32,
 }
 
@@ -173,8 +173,8 @@ impl From<dc_options> for core::Options {
     }
 }
 
-/// What dc_subscribe may be told. Initialise with DC_SUBSCRIBE_OPTIONS_INIT; 0 in any field but `size`
-/// means its default. All of it belongs to the handle, but for `start`.
+/// What dc_subscribe may be told. Initialise with DC_SUBSCRIBE_OPTIONS_INIT; 0 in any field but
+/// `size` means its default. All of it belongs to the handle, but for `start`.
 ///
 /// 32 bytes; the offset of each field stands before it.
 #[repr(C)]
@@ -182,16 +182,17 @@ impl From<dc_options> for core::Options {
 pub struct dc_subscribe_options {
     /// 0: sizeof(dc_subscribe_options).
     pub size: usize,
-    /// 8: where a new group or an observer starts: a position (then the first message at or after it),
-    /// DC_EARLIEST (default), DC_LATEST or DC_LAST(n). A group that exists goes on where it stands.
+    /// 8: where a new group or an observer starts: a position (then the first message at or after
+    /// it), DC_EARLIEST (default), DC_LATEST or DC_LAST(n). A group that exists goes on where it
+    /// stands.
     pub start: u64,
     /// 16: DC_ACK_NEXT (default), DC_ACK_MANUAL or DC_ACK_RECEIVE.
     pub ack: u32,
-    /// 20: messages this handle may hold unacknowledged, at most 4,096; default 1,024. Beyond it,
-    /// receiving is DC_E_LIMIT.
+    /// 20: messages this handle may hold unacknowledged under DC_ACK_MANUAL, at most 4,096; default
+    /// 1,024. Holding as many, receiving is DC_E_LIMIT.
     pub max_unacked: u32,
-    /// 24: messages claimed ahead for this handle, at most 255; 1: none; default: a small batch while
-    /// it is the group's only live consumer, else none.
+    /// 24: messages claimed ahead for this handle, at most 255; 1: none; default: a small batch
+    /// while it is the group's only live consumer, else none.
     pub prefetch: u32,
     /// 28: DC_AUTO_NEXT_PAGE or 0.
     pub flags: u32,

@@ -54,8 +54,8 @@ impl dc_producer {
 
 /// Makes a producer of a channel.
 ///
-/// `*out` is the new handle, NULL on failure; give it back with dc_producer_close. It does not need the
-/// channel handle to stay open. Thread-safe on `channel`. May block for the disk.
+/// `*out` is the new handle, NULL on failure; give it back with dc_producer_close. It does not need
+/// the channel handle to stay open. Thread-safe on `channel`. May block for the disk.
 ///
 /// - DC_OK: made.
 /// - DC_E_STATE: the channel is read-only.
@@ -101,9 +101,9 @@ pub unsafe extern "C" fn dc_producer_clone(
 
 /// Closes a producer. NULL is accepted and does nothing.
 ///
-/// Aborts a reservation that is still held, and closes its fd. What was sent stays sent. Closing while
-/// another thread is in a call with this handle, an interrupt included, is undefined. In a forked child
-/// it only frees memory.
+/// Aborts a reservation that is still held, and closes its fd. What was sent stays sent. Closing
+/// while another thread is in a call with this handle, an interrupt included, is undefined. In a
+/// forked child it only frees memory.
 #[no_mangle]
 pub unsafe extern "C" fn dc_producer_close(producer: *mut dc_producer) {
     // SAFETY: the header demands a handle of this kind that is closed once.
@@ -115,12 +115,12 @@ pub unsafe extern "C" fn dc_producer_close(producer: *mut dc_producer) {
 
 /// Sends one message, all or nothing.
 ///
-/// The `len` bytes at `data` are copied; an empty message is a message (`data` may be NULL then). The
-/// bytes must not change during the call. One thread at a time.
+/// The `len` bytes at `data` are copied; an empty message is a message (`data` may be NULL then).
+/// The bytes must not change during the call. One thread at a time.
 ///
 /// Blocks up to `timeout_ms` for room, and only for that: once placed, the call completes, under
-/// DC_SYNC_ALWAYS with the flush included. Consumers may see the message before it is durable. Never
-/// allocates memory.
+/// DC_SYNC_ALWAYS with the flush included. Consumers may see the message before it is durable.
+/// Never allocates memory.
 ///
 /// - DC_OK: sent; under DC_SYNC_ALWAYS, durable.
 /// - DC_AGAIN: not sent: no room within the timeout (consumers of a lossless channel lag), or no
@@ -128,10 +128,13 @@ pub unsafe extern "C" fn dc_producer_close(producer: *mut dc_producer) {
 /// - -EINTR: not sent: a signal handler ran during the wait. Send again.
 /// - -ECANCELED: not sent: dc_producer_interrupt.
 /// - DC_E_TOO_BIG: not sent, ever: longer than max_message.
-/// - DC_E_POISONED: an I/O failure. Under DC_SYNC_ALWAYS it is unknown whether the message was sent;
-///   else it was not. Close and reopen the channel everywhere.
+/// - DC_E_POISONED: an I/O failure. Under DC_SYNC_ALWAYS it is unknown whether the message was
+///   sent; else it was not. Close and reopen the channel everywhere.
+/// - DC_E_CORRUPT: lost: somebody truncated a page file (under DC_SIGBUS_GUARD only, else a
+///   signal).
 /// - DC_E_STATE: a reservation is held; commit or abort it first.
-/// - DC_E_ARGUMENT: not sent: producer is NULL, data is NULL but len is not 0, timeout_ms is below -1.
+/// - DC_E_ARGUMENT: not sent: producer is NULL, data is NULL but len is not 0, timeout_ms is below
+///   -1.
 /// - -ENOSPC, -EDQUOT: not sent: no room on disk for the next page. Everything sent stays readable;
 ///   send again when there is room.
 #[no_mangle]
@@ -152,11 +155,11 @@ pub unsafe extern "C" fn dc_send(
 
 /// Sends one message that lies in `count` parts: gathers them, in order. Otherwise as dc_send.
 ///
-/// A part may be empty (and its iov_base NULL then); count 0 sends an empty message (`parts` may be NULL
-/// then).
+/// A part may be empty (and its iov_base NULL then); count 0 sends an empty message (`parts` may be
+/// NULL then).
 ///
-/// Codes as of dc_send; also DC_E_ARGUMENT: parts is NULL but count is not 0, a part's iov_base is NULL
-/// but its iov_len is not 0, or the lengths overflow.
+/// Codes as of dc_send; also DC_E_ARGUMENT: parts is NULL but count is not 0, a part's iov_base is
+/// NULL but its iov_len is not 0, or the lengths overflow.
 #[no_mangle]
 #[must_use]
 pub unsafe extern "C" fn dc_sendv(
@@ -199,13 +202,14 @@ fn gather(producer: &mut Producer, parts: &Buffers<'_>, timeout_ms: i32) -> Resu
 /// Sends `count` messages, one each entry, in order: cheaper than as many dc_send, and under
 /// DC_SYNC_ALWAYS with few flushes instead of many. Otherwise as dc_send.
 ///
-/// Always sends a prefix: `*sent` says how many, is written on every return, and is `count` exactly when
-/// the code is DC_OK. To go on, pass messages + *sent and count - *sent. An entry may be empty (its
-/// iov_base NULL then); count 0 is DC_OK.
+/// Always sends a prefix: `*sent` says how many, is written on every return, and is `count` exactly
+/// when the code is DC_OK. To go on, pass messages + *sent and count - *sent. An entry may be empty
+/// (its iov_base NULL then); count 0 is DC_OK.
 ///
-/// Codes as of dc_send, about the first message that was not sent; also DC_E_ARGUMENT: sent is NULL,
-/// messages is NULL but count is not 0, an iov_base is NULL but its iov_len is not 0, or the lengths
-/// overflow (*sent is 0 then).
+/// Codes as of dc_send, about the first message that was not sent; but DC_E_TOO_BIG, of any of
+/// them, is found before the first is sent. Also DC_E_ARGUMENT: sent is NULL, messages is NULL but
+/// count is not 0, an iov_base is NULL but its iov_len is not 0, or the lengths overflow (*sent is
+/// 0 then).
 #[no_mangle]
 #[must_use]
 pub unsafe extern "C" fn dc_send_batch(
@@ -231,8 +235,8 @@ pub unsafe extern "C" fn dc_send_batch(
     })
 }
 
-/// Sends messages some of which are NULL, which no slice can be: by copies of the array, chunk by chunk
-/// under one deadline.
+/// Sends messages some of which are NULL, which no slice can be: by copies of the array, chunk by
+/// chunk under one deadline.
 #[cold]
 fn in_chunks(
     producer: &mut Producer,
@@ -269,9 +273,9 @@ fn in_chunks(
 
 /// Reserves room for a message of up to `len` bytes, to write it where it will lie: no copy.
 ///
-/// `*data` points to `len` writable bytes, 8-byte aligned, of undefined content; NULL on failure. They
-/// are the program's until dc_commit, dc_abort or dc_producer_close on this handle. Every other send on
-/// the handle is DC_E_STATE meanwhile.
+/// `*data` points to `len` writable bytes, 8-byte aligned, of undefined content; NULL on failure.
+/// They are the program's until dc_commit, dc_abort or dc_producer_close on this handle. Every
+/// other send on the handle is DC_E_STATE meanwhile.
 ///
 /// A reservation delays the readers behind it: write and commit at once. One held beyond
 /// stall_timeout_ms is skipped by the readers, and dc_commit then copies it to a new place.
@@ -279,8 +283,8 @@ fn in_chunks(
 /// Blocks as dc_send does. One thread at a time.
 ///
 /// - DC_OK: reserved.
-/// - DC_AGAIN, -EINTR, -ECANCELED, DC_E_TOO_BIG, DC_E_POISONED, -ENOSPC: nothing is reserved; remedies as
-///   of dc_send.
+/// - DC_AGAIN, -EINTR, -ECANCELED, DC_E_TOO_BIG, DC_E_POISONED, -ENOSPC: nothing is reserved;
+///   remedies as of dc_send.
 /// - DC_E_STATE: a reservation is held already; commit or abort it first.
 /// - DC_E_ARGUMENT: producer or data is NULL, or timeout_ms is below -1.
 #[no_mangle]
@@ -302,14 +306,14 @@ pub unsafe extern "C" fn dc_reserve(
     })
 }
 
-/// Publishes the first `len` bytes of the reservation as one message; `len` may be smaller than what was
-/// reserved.
+/// Publishes the first `len` bytes of the reservation as one message; `len` may be smaller than
+/// what was reserved.
 ///
 /// Never waits for room. Under DC_SYNC_ALWAYS it waits for the flush. One thread at a time.
 ///
 /// - DC_OK: sent; the pointer is no longer yours.
-/// - DC_AGAIN: not sent: the reservation was skipped, and there is no room for it elsewhere now. It is
-///   still held, content and all: commit again, or abort.
+/// - DC_AGAIN: not sent: the reservation was skipped, and there is no room for it elsewhere now. It
+///   is still held, content and all: commit again, or abort.
 /// - DC_E_STATE: no reservation is held.
 /// - DC_E_ARGUMENT: producer is NULL, or len is more than was reserved (it is still held).
 /// - DC_E_POISONED, -ENOSPC: as of dc_send.
@@ -334,15 +338,15 @@ pub unsafe extern "C" fn dc_abort(producer: *mut dc_producer) -> c_int {
 
 /// Waits until all that this handle sent is on stable storage, flushing where nobody else does.
 ///
-/// Blocks for the disk; the timeout bounds only the wait for others (a message in front that is being
-/// written, somebody else's flush), a flush once begun completes. One thread at a time.
+/// Blocks for the disk; the timeout bounds only the wait for others (a message in front that is
+/// being written, somebody else's flush), a flush once begun completes. One thread at a time.
 ///
 /// - DC_OK: all of it would survive a power cut now.
 /// - DC_AGAIN: not within the timeout; repeat.
 /// - -EINTR: a signal handler ran during the wait; repeat.
 /// - -ECANCELED: dc_producer_interrupt.
-/// - DC_E_POISONED: a flush failed, now or before: whether it is durable is unknown. Close and reopen
-///   the channel everywhere.
+/// - DC_E_POISONED: a flush failed, now or before: whether it is durable is unknown. Close and
+///   reopen the channel everywhere.
 /// - DC_E_ARGUMENT: producer is NULL, or timeout_ms is below -1.
 #[no_mangle]
 #[must_use]
@@ -358,8 +362,8 @@ pub unsafe extern "C" fn dc_sync(producer: *mut dc_producer, timeout_ms: c_int) 
 
 /// The position of the last message this handle sent; 0 when there is none, and for NULL.
 ///
-/// With `durable` of dc_channel_info it makes an asynchronous commit: that message, and all before it, is
-/// on stable storage once durable > its position. Never blocks. One thread at a time.
+/// With `durable` of dc_channel_info it makes an asynchronous commit: that message, and all before
+/// it, is on stable storage once durable > its position. Never blocks. One thread at a time.
 #[no_mangle]
 pub unsafe extern "C" fn dc_sent_position(producer: *const dc_producer) -> u64 {
     let mut position = 0;
@@ -374,9 +378,9 @@ pub unsafe extern "C" fn dc_sent_position(producer: *const dc_producer) -> u64 {
 /// The handle's eventfd, for poll, epoll (level- or edge-triggered), io_uring and event libraries:
 /// readable once there may be room again, woken by any process, or after dc_producer_interrupt.
 ///
-/// Armed by a send that returned DC_AGAIN: send with timeout 0, on DC_AGAIN wait for the fd, send again.
-/// It belongs to the handle, is the same on every call, is closed with the handle and by exec: never
-/// close, read or write it. Never blocks for long. One thread at a time.
+/// Armed by a send that returned DC_AGAIN: send with timeout 0, on DC_AGAIN wait for the fd, send
+/// again. It belongs to the handle, is the same on every call, is closed with the handle and by
+/// exec: never close, read or write it. Never blocks for long. One thread at a time.
 ///
 /// - 0 or more: the file descriptor.
 /// - DC_E_UNSUPPORTED: the channel was opened with DC_NO_THREAD.
@@ -395,9 +399,9 @@ pub unsafe extern "C" fn dc_producer_fd(producer: *mut dc_producer) -> c_int {
 
 /// Interrupts the call that is waiting on this handle: it returns -ECANCELED.
 ///
-/// Sticky: if nothing waits, the next call that would wait returns -ECANCELED, once. Makes the fd
-/// readable. From any thread or signal handler, at any time before dc_producer_close; keeps errno, sets
-/// no error text, never blocks.
+/// Sticky: if nothing waits, the next call that would wait (with timeout 0: that would return
+/// DC_AGAIN) returns -ECANCELED, once. Makes the fd readable. From any thread or signal handler, at
+/// any time before dc_producer_close; keeps errno, sets no error text, never blocks.
 ///
 /// - DC_OK: done.
 /// - DC_E_ARGUMENT: producer is NULL.
@@ -410,8 +414,8 @@ pub unsafe extern "C" fn dc_producer_interrupt(producer: *mut dc_producer) -> c_
     )
 }
 
-/// Interrupts, and touches nothing of this thread that a signal handler must not: errno is as before,
-/// and NULL, too, fails without a sentence.
+/// Interrupts, and touches nothing of this thread that a signal handler must not: errno is as
+/// before, and NULL, too, fails without a sentence.
 pub(super) fn interrupt(interrupter: Option<&Interrupter>) -> c_int {
     let Some(interrupter) = interrupter else {
         return DC_E_ARGUMENT;

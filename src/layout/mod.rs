@@ -47,16 +47,37 @@ pub(crate) fn checksum_seed(uuid: &Uuid) -> u64 {
     xxh3_64(uuid)
 }
 
-/// Name of a page's file.
-pub(crate) fn page_name(number: u64) -> String {
-    format!("page-{number:010x}")
+/// Name of a page's file; on the stack, because sending and receiving turn pages.
+#[derive(Clone, Copy)]
+pub(crate) struct PageName([u8; 15]);
+
+impl std::ops::Deref for PageName {
+    type Target = str;
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for PageName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self)
+    }
+}
+
+/// Name of a page's file: "page-" and ten hexadecimal digits.
+pub(crate) fn page_name(number: u64) -> PageName {
+    let mut name = *b"page-0000000000";
+    for (i, byte) in name[5..].iter_mut().rev().enumerate() {
+        *byte = b"0123456789abcdef"[(number >> (4 * i)) as usize & 15];
+    }
+    PageName(name)
 }
 
 /// The number in a page file's name.
 pub(crate) fn page_number(name: &str) -> Option<u64> {
     let hex = name.strip_prefix("page-").filter(|h| h.len() == 10)?;
     let number = u64::from_str_radix(hex, 16).ok()?;
-    ((FIRST_PAGE..PAGE_LIMIT).contains(&number) && page_name(number) == name).then_some(number)
+    ((FIRST_PAGE..PAGE_LIMIT).contains(&number) && *page_name(number) == *name).then_some(number)
 }
 
 /// Name of a group's file: names of groups never become paths, only their hash does.
@@ -80,10 +101,7 @@ pub(crate) fn is_temporary(name: &str) -> bool {
 
 /// Whether a file name can be one of a channel's.
 pub(crate) fn is_ours(name: &str) -> bool {
-    name == CHANNEL_FILE
-        || is_temporary(name)
-        || page_number(name).is_some()
-        || is_group_file(name)
+    name == CHANNEL_FILE || is_temporary(name) || page_number(name).is_some() || is_group_file(name)
 }
 
 #[cfg(test)]
@@ -93,7 +111,13 @@ mod tests {
     #[test]
     fn names_round_trip_and_strangers_are_refused() {
         assert_eq!(page_number(&page_name(77)), Some(77));
-        for bad in ["page-", "page-1", "page-000000000G", "page-0000000000", "page-ffffffffff"] {
+        for bad in [
+            "page-",
+            "page-1",
+            "page-000000000G",
+            "page-0000000000",
+            "page-ffffffffff",
+        ] {
             assert_eq!(page_number(bad), None, "{bad}");
         }
         assert!(is_group_file(&group_file_name(b"../../etc/passwd")));

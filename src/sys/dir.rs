@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_int, CString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::errno::{retry, retry_len, Os};
 use super::file::{stat_with, Fd, Stat};
@@ -47,7 +47,6 @@ fn open_dir(path: &Path) -> Os<Fd> {
 #[derive(Debug)]
 pub struct Dir {
     fd: Fd,
-    path: PathBuf,
 }
 
 impl Dir {
@@ -55,23 +54,12 @@ impl Dir {
     pub fn open(path: &Path) -> Os<Dir> {
         Ok(Dir {
             fd: open_dir(path)?,
-            path: path.to_path_buf(),
         })
     }
 
     /// The descriptor; -1 in a forked child.
     pub fn raw(&self) -> i32 {
         self.fd.raw()
-    }
-
-    /// The path it was opened by.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Its identity.
-    pub fn stat(&self) -> Os<Stat> {
-        self.fd.stat()
     }
 
     /// Open an existing regular file; what is none (a symbolic link, a pipe, ...) is `EINVAL`.
@@ -142,13 +130,13 @@ impl Dir {
         retry(|| unsafe { libc::unlinkat(self.raw(), name.as_ptr(), 0) }).map(drop)
     }
 
-    /// The names in it, without `.` and `..`; bytes that are not UTF-8 are replaced.
-    pub fn list(&self) -> Os<Vec<String>> {
-        // A description of its own: the position of reading is shared otherwise.
+    /// Call `f` with the names of its entries, in no order; a name that is not UTF-8 is not one of ours
+    /// and shows as "?". Allocates nothing.
+    pub fn each(&self, mut f: impl FnMut(&str) -> Os<()>) -> Os<()> {
+        // A descriptor of its own: the position in the listing belongs to the open file.
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
         // SAFETY: the name is a literal.
         let fd = Fd::from_open(|| unsafe { libc::openat(self.raw(), c".".as_ptr(), flags) })?;
-        let mut names = Vec::new();
         let mut buf = [0_u8; 8_192];
         loop {
             // SAFETY: writes at most `buf.len()` bytes to `buf`.
@@ -157,17 +145,26 @@ impl Dir {
                 libc::syscall(libc::SYS_getdents64, fd.raw(), buf.as_mut_ptr(), buf_len) as isize
             })?;
             if n == 0 {
-                return Ok(names);
+                return Ok(());
             }
             each_entry(&buf[..n.min(buf.len())], |name| {
                 if name == b"." || name == b".." {
                     return Ok(());
                 }
-                names.try_reserve(1).map_err(|_| libc::ENOMEM)?;
-                names.push(String::from_utf8_lossy(name).into_owned());
-                Ok(())
+                f(std::str::from_utf8(name).unwrap_or("?"))
             })?;
         }
+    }
+
+    /// The names of its entries, in no order.
+    pub fn list(&self) -> Os<Vec<String>> {
+        let mut names = Vec::new();
+        self.each(|name| {
+            names.try_reserve(1).map_err(|_| libc::ENOMEM)?;
+            names.push(name.to_owned());
+            Ok(())
+        })?;
+        Ok(names)
     }
 
     /// What lies under a name; a symbolic link itself, not what it points to.
@@ -286,7 +283,7 @@ mod tests {
                 Some(libc::ENAMETOOLONG)
             );
         }
-        assert!(dir.stat_of("sub").unwrap().is_dir);
+        assert!(!dir.stat_of("sub").unwrap().is_file);
         assert_eq!(Dir::open(&temp.0.join("file")).err(), Some(libc::ENOTDIR));
     }
 

@@ -24,8 +24,6 @@ pub struct Stat {
     pub blocks: u64,
     /// Names it has.
     pub links: u64,
-    /// A directory.
-    pub is_dir: bool,
     /// A regular file.
     pub is_file: bool,
 }
@@ -40,7 +38,6 @@ impl From<libc::stat> for Stat {
             size: s.st_size as u64,
             blocks: s.st_blocks as u64,
             links: s.st_nlink as u64,
-            is_dir: s.st_mode & libc::S_IFMT == libc::S_IFDIR,
             is_file: s.st_mode & libc::S_IFMT == libc::S_IFREG,
         }
     }

@@ -213,16 +213,6 @@ impl Drop for Entry {
     }
 }
 
-/// Have children close `fd`, which was opened elsewhere.
-pub fn register_fd(fd: i32) -> Os<()> {
-    enter()?.register(fd)
-}
-
-/// Leave `fd` to children; whether it was registered.
-pub fn unregister_fd(fd: i32) -> bool {
-    enter().is_ok_and(|entry| entry.unregister(fd))
-}
-
 /// Close a registered descriptor of this process.
 pub(super) fn close(fd: c_int) {
     // Fails only before anything was registered.
@@ -304,7 +294,7 @@ fn each_open(f: impl Fn(c_int)) {
 pub(super) mod tests {
     use super::super::eventfd::EventFd;
     use super::super::file::tests::Temp;
-    use super::super::{errno, lock};
+    use super::super::lock;
     use super::*;
 
     /// Run `f` in a forked child and return its wait status. `f` does not panic.
@@ -384,12 +374,13 @@ pub(super) mod tests {
 
     #[test]
     fn registering_has_bounds() {
-        assert_eq!(register_fd(-1), Err(libc::EBADF));
-        assert_eq!(register_fd(FD_MAX as i32), Err(libc::EMFILE));
-        assert!(!unregister_fd(-1) && !unregister_fd(FD_MAX as i32 - 1));
-        assert_eq!(register_fd(FD_MAX as i32 - 1), Ok(()));
-        assert!(unregister_fd(FD_MAX as i32 - 1));
-        assert_eq!(errno::text(libc::EMFILE), "Too many open files");
+        let entry = enter().unwrap();
+        let last = FD_MAX as c_int - 1;
+        assert_eq!(entry.register(-1), Err(libc::EBADF));
+        assert_eq!(entry.register(last + 1), Err(libc::EMFILE));
+        assert!(!entry.unregister(-1) && !entry.unregister(last) && !entry.unregister(last + 1));
+        assert_eq!(entry.register(last), Ok(()));
+        assert!(entry.unregister(last));
     }
 
     #[test]

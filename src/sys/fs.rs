@@ -81,7 +81,7 @@ fn classify(f_type: u64, fuse_subtype: Option<&str>) -> Option<&'static str> {
 /// The file system type of the mount with a device number, out of `/proc/self/mountinfo`.
 fn mount_type(table: &str, dev: u64) -> Option<&str> {
     let dev = format!("{}:{}", libc::major(dev), libc::minor(dev));
-    // "36 35 98:0 /root /mount/point options optional... - type source options"
+    // "36 35 98:0 / /mount/point options optional... - type source options"
     let is_it = |line: &&str| line.split(' ').nth(2) == Some(dev.as_str());
     let line = table.lines().find(is_it)?;
     line.split_once(" - ")?.1.split(' ').next()

@@ -63,15 +63,6 @@ impl Map {
         }
     }
 
-    /// Read every page of the range in; `EIO` when one cannot be. As [`Map::populate_write`], does
-    /// nothing on old kernels.
-    pub fn populate_read(&self, off: usize, len: usize) -> Os<()> {
-        match self.advise(off, len, libc::MADV_POPULATE_READ) {
-            Err(libc::EFAULT | libc::EHWPOISON) => Err(libc::EIO),
-            other => other,
-        }
-    }
-
     fn advise(&self, off: usize, len: usize, advice: c_int) -> Os<()> {
         match off.checked_add(len) {
             Some(end) if end <= self.len() => {}
@@ -136,7 +127,6 @@ mod tests {
         unsafe { map.base().add(19_999).write_volatile(9) };
         let reader = dir.open_file("f", false).unwrap();
         let view = Map::new(&reader, 20_000, false, false).unwrap();
-        assert_eq!(view.populate_read(0, 20_000), Ok(()));
         // SAFETY: within the map.
         assert_eq!(unsafe { view.base().add(19_999).read_volatile() }, 9);
         assert!(Map::new(&reader, 20_000, true, false).is_err());

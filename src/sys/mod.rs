@@ -3,7 +3,6 @@
 //! Each file wraps one thing that Linux offers, says what it guarantees when a process is killed,
 //! forked or interrupted there, and returns a plain errno ([`errno::Os`]): the caller knows what it
 //! was doing and writes the sentence.
-#![allow(dead_code, unused_imports)]
 
 pub(crate) mod alloc;
 pub(crate) mod clock;

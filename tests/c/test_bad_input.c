@@ -336,6 +336,17 @@ TEST(s027_strerror_and_names) {
     CHECK(dc_strerror(INT32_MIN) && dc_error_name(INT32_MAX));
 }
 
+/* Nothing of ours can be taken for an errno, and no two are one. */
+TEST(s008_codes_have_signs) {
+    static const int private_codes[] = {DC_AGAIN, DC_E_ARGUMENT, DC_E_TOO_BIG, DC_E_CORRUPT, DC_E_FORMAT, DC_E_MISMATCH, DC_E_LIMIT,
+                                        DC_E_BUSY, DC_E_FORKED, DC_E_POISONED, DC_E_STATE, DC_E_UNSUPPORTED, DC_E_INTERNAL};
+    CHECK(DC_OK == 0 && DC_END_OF_PAGE > 0 && DC_LAGGED > 0 && DC_END_OF_PAGE != DC_LAGGED);
+    for (size_t i = 0; i < sizeof private_codes / sizeof private_codes[0]; i++) {
+        CHECK(private_codes[i] < -4096);
+        for (size_t j = 0; j < i; j++) CHECK(private_codes[i] != private_codes[j]);
+    }
+}
+
 /* [S28 S14] */
 TEST(s029_last_error_is_the_last_failure) {
     CHECK(dc_last_error() != NULL);

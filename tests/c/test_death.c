@@ -129,6 +129,32 @@ TEST(s083_prefetched_by_a_closed_one) {
     take_nothing(c);
 }
 
+static dc_consumer *subscribe_prefetch(dc_channel *channel, const char *group, uint32_t prefetch) {
+    dc_subscribe_options o = DC_SUBSCRIBE_OPTIONS_INIT;
+    o.prefetch = prefetch;
+    o.ack = DC_ACK_MANUAL;
+    return subscribe(channel, group, &o);
+}
+
+/* What one consumer claimed ahead, the other does not get: none, so many at most, or none as it is not alone. */
+TEST(s114_prefetch_says_how_many_are_claimed_ahead) {
+    dc_channel *channel = open_small();
+    send_numbers(producer_of(channel), 0, 14);
+    static const uint32_t prefetch[] = {1, 8, 0};
+    static const uint64_t least[] = {1, 2, 1}, most[] = {1, 8, 1};
+    static const char *const groups[] = {"none", "eight", "default"};
+    for (int i = 0; i < 3; i++) {
+        dc_consumer *a = subscribe_prefetch(channel, groups[i], prefetch[i]), *b = subscribe_prefetch(channel, groups[i], 1);
+        take_first(a, 0);
+        uint64_t n = take_number(b);
+        CHECK_RANGE(n, least[i], most[i]);
+        for (uint64_t k = 1; k < n; k++) take_first(a, k);
+        dc_consumer_close(a);
+        for (uint64_t left = 14 - 1; left > 0; left--) take(b); /* all but its own, the closed one's included */
+        take_nothing(b);
+    }
+}
+
 /* [S104] */
 TEST(s084_a_stopped_worker_keeps_what_it_holds) {
     dc_options o = retain_options(DC_RETAIN_UNREAD);

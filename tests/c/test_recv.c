@@ -230,9 +230,9 @@ TEST(s013_lagged_once_a_gap) {
     dc_consumer *c = subscribe(channel, "g", NULL), *observer = subscribe(channel, NULL, NULL);
     uint64_t sent = 0, received = 0, gaps = 0, seen = 0, observer_gaps = 0;
     for (int round = 1; round <= 5; round++) {
+        uint64_t lost = consumer_info(c).lost;
         send_numbers(p, sent, sent + 500);
         sent += 500;
-        uint64_t lost = consumer_info(c).lost;
         dc_message m;
         for (int code, fresh = 0; (code = receive(c, &m, 0)) != DC_AGAIN;) {
             if (code == DC_LAGGED) {

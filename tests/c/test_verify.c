@@ -109,7 +109,9 @@ TEST(s017_a_batch_with_a_damaged_message) {
         size_t received = 77;
         int code = dc_recv_batch(c, m, COUNT, 0, &received);
         if (code == DC_E_CORRUPT) {
-            CHECK(received == 0 && good == 3 && m[0].data == NULL && m[0].position != 0);
+            CHECK_EQ(received, 0);
+            CHECK_EQ(good, 3);
+            CHECK(m[0].data == NULL && m[0].position != 0);
             corrupt++;
             continue;
         }
