@@ -34,14 +34,6 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
         shared.file.sync_data().map_err(err)?;
     }
     let names = shared.dir.list().map_err(err)?;
-    for name in names.iter().filter(|n| is_group_file(n)) {
-        recover_group(shared, name).map_err(|e| {
-            Error::os(
-                e,
-                format_args!("cannot recover {}/{name}", shared.path.display()),
-            )
-        })?;
-    }
     let window = Window::unpack(ctl.load(control::WINDOW, SeqCst));
     let pages = || {
         names
@@ -55,7 +47,15 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
         .max(ctl.load(control::NEWEST, SeqCst).saturating_add(1))
         .max(pages().max().unwrap_or(0) + 1)
         .clamp(FIRST_PAGE + 1, PAGE_LIMIT / 2);
-    let oldest = pages().min().unwrap_or(newest);
+    for name in names.iter().filter(|n| is_group_file(n)) {
+        recover_group(shared, name, newest).map_err(|e| {
+            Error::os(
+                e,
+                format_args!("cannot recover {}/{name}", shared.path.display()),
+            )
+        })?;
+    }
+    let oldest = pages().min().unwrap_or(newest).min(newest);
     for at in (control::SLEEPERS..control::HANDLES_AT).step_by(8) {
         ctl.store(at, 0, Relaxed);
     }
@@ -97,8 +97,12 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
 }
 
 /// Set a group back to what was acknowledged for certain; leases mean nothing any more.
-fn recover_group(shared: &Shared, name: &str) -> Os<()> {
-    let fd = shared.dir.open_file(name, true)?;
+fn recover_group(shared: &Shared, name: &str, newest: u64) -> Os<()> {
+    let fd = match shared.dir.open_file(name, true) {
+        // Not a file: reported to whoever names the group.
+        Err(libc::EINVAL | libc::ELOOP) => return Ok(()),
+        opened => opened?,
+    };
     if fd.stat()?.size < group::HEADER as u64 {
         return Ok(());
     }
@@ -108,7 +112,9 @@ fn recover_group(shared: &Shared, name: &str) -> Os<()> {
         let mem = unsafe { Region::new(map.base(), map.len()) };
         let ours = group::read_name(&mem, &shared.uuid).is_some();
         if ours {
-            let floor = mem.load(FLOOR, Acquire);
+            // A damaged floor must not skip what is yet to come.
+            let floor = mem.load(FLOOR, Acquire).min(position(newest, 0));
+            mem.store(FLOOR, floor, Relaxed);
             mem.store(
                 CURSOR,
                 Cursor {

@@ -13,7 +13,7 @@ use super::pages::{Page, Pinned};
 use super::{Deadline, Shared};
 use crate::engine::abandoned::Watch;
 use crate::engine::page::Look;
-use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_POISONED};
+use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_CORRUPT, DC_E_POISONED};
 use crate::layout::control::{ABANDONED, DURABLE, FLUSHED, FLUSHING, LOCK_FLUSH, NAMED, POISONED};
 use crate::layout::group::FLOOR;
 use crate::layout::{page_of, position, slot_of};
@@ -50,16 +50,24 @@ impl Shared {
     /// Wait until everything before `target` is on stable storage, flushing if nobody else does.
     pub(crate) fn flush_to(&self, target: u64, deadline: Deadline, by: Waiter<'_>) -> Result<()> {
         let mut watch = Watch::default();
-        // Bounded by the deadline; without one, by the stall timeout for each unpublished message.
+        let (mut since, mut count) = (clock::now_ns(), None);
+        let (mut moved, mut reached) = (since, self.durable());
+        // Bounded by the deadline; without one, by the stall timeout for each unpublished message and
+        // for a flusher that is suspended.
         loop {
             let flushed = self.ctl.load(FLUSHED, Acquire) as u32;
             self.check_poison()?;
             if self.durable() >= target {
                 return Ok(());
             }
-            let most = match self.try_flush(&mut watch)? {
+            if count != Some(flushed) {
+                (since, count) = (clock::now_ns(), Some(flushed));
+            }
+            let stalled = clock::now_ns() - since > u64::from(self.stall_timeout_ms) * 1_000_000;
+            let most = match self.try_flush(&mut watch, stalled)? {
                 true if self.durable() >= target => return Ok(()),
                 // Somebody in front is between claim and publication.
+                true if self.stands_still(&mut moved, &mut reached) => return Err(self.stuck()),
                 true => Duration::from_micros(50),
                 false => Duration::from_millis(20),
             };
@@ -84,17 +92,40 @@ impl Shared {
         }
     }
 
-    /// Flush what is published, unless somebody else is at it (false).
-    fn try_flush(&self, watch: &mut Watch) -> Result<bool> {
-        let Some(_local) = self.flushing.try_lock() else {
-            return Ok(false);
-        };
-        let locked = lock::try_exclusive(&self.file, LOCK_FLUSH, 1);
-        if !locked.map_err(|e| self.os_dir(e, "lock"))? {
+    /// Whether the durable position has not moved although nothing that takes time is in its way.
+    fn stands_still(&self, moved: &mut u64, reached: &mut u64) -> bool {
+        let (now, durable) = (clock::now_ns(), self.durable());
+        if durable != *reached {
+            (*moved, *reached) = (now, durable);
+        }
+        now - *moved > (3 * u64::from(self.stall_timeout_ms) + 1000) * 1_000_000
+    }
+
+    #[cold]
+    fn stuck(&self) -> Error {
+        fail!(
+            DC_E_CORRUPT,
+            "{}: the page at position {} ends where messages follow: nothing after it can be flushed",
+            self.path.display(),
+            self.durable()
+        )
+    }
+
+    /// Flush what is published, unless somebody else is at it (false), and not for too long. A second
+    /// flusher beside a suspended one finds `FLUSHING` set, dirties the range anew, and so trusts only
+    /// its own flush; the first one's outcome still counts when it comes.
+    fn try_flush(&self, watch: &mut Watch, others_stalled: bool) -> Result<bool> {
+        let local = self.flushing.try_lock();
+        let locked = local.is_some()
+            && lock::try_exclusive(&self.file, LOCK_FLUSH, 1)
+                .map_err(|e| self.os_dir(e, "lock"))?;
+        if !locked && !others_stalled {
             return Ok(false);
         }
         let result = self.flush(watch);
-        lock::unlock(&self.file, LOCK_FLUSH, 1);
+        if locked {
+            lock::unlock(&self.file, LOCK_FLUSH, 1);
+        }
         self.ctl.add(FLUSHED, 1, SeqCst);
         futex::wake(self.ctl.futex(FLUSHED), i32::MAX);
         result.map(|()| true)

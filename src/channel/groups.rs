@@ -12,7 +12,7 @@ use crate::layout::group::{
     self, entry_at, Cursor, CONSUMERS, CONSUMER_MAX, CURSOR, DELETED, ENTRIES, ENTRY_MAX,
     ENTRY_SIZE, FLOOR, GAP, LOCK_ENTRIES, LOST, NOBODY, RETURNED, ROLE, ROLE_OWN,
 };
-use crate::layout::{group_file_name, is_group_file, position};
+use crate::layout::{group_file_name, is_group_file, position, temporary_name};
 use crate::options::GROUP_NAME_MAX;
 use crate::sync::{AcqRel, Acquire, Memory, Mutex, Region, Relaxed, Release, SeqCst};
 use crate::sys::errno::Os;
@@ -250,6 +250,13 @@ impl Shared {
         let fd = match self.dir.open_file(file_name, !self.read_only) {
             Ok(fd) => fd,
             Err(libc::ENOENT) => return Ok(None),
+            Err(libc::EINVAL | libc::ELOOP) => {
+                let path = self.path.display();
+                return Err(fail!(
+                    DC_E_CORRUPT,
+                    "{path}/{file_name} is not a regular file"
+                ));
+            }
             Err(e) => return Err(err(e)),
         };
         let len = group::file_len(ENTRY_MAX);
@@ -291,7 +298,7 @@ impl Shared {
     }
 
     fn create_group(&self, name: &[u8], start: u64) -> Result<()> {
-        let temporary = format!("tmp-{:016x}", file::unique());
+        let temporary = temporary_name(file::unique());
         let made = (|| -> Os<()> {
             let fd = self.dir.create_new(&temporary)?;
             lock::try_exclusive(&fd, super::pages::LOCK_PIN, 1)?;

@@ -127,6 +127,7 @@ impl Handle {
         } else {
             Some(shared.take_record(&signal)?)
         };
+        shared.provide_pages();
         if let Some(index) = index {
             let (ctl, at) = (&shared.ctl, handle_at(index));
             for word in [ASLEEP, ARMED, SIGNAL] {
@@ -268,6 +269,7 @@ impl Drop for Handle {
             return;
         }
         *self.signal.watch.lock() = None;
+        self.shared.release_pages();
         match self.index {
             Some(index) => self.shared.give_record(index, self.set),
             None => self.shared.forget_local(&self.signal),

@@ -170,6 +170,8 @@ impl Channel {
     /// Open the channel at `path`, creating it where there is none (see [`Options::flags`]).
     pub fn open(path: &Path, options: &Options) -> Result<Channel> {
         let channel = Channel(User::new(Arc::new(open::open(path, options)?)));
+        let idle = channel.0.idle_maps();
+        channel.0.pages.lock().provide(idle);
         if channel.0.durability == SYNC_INTERVAL && !channel.0.read_only {
             channel.0.arc().start_worker()?;
         }

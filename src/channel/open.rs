@@ -18,7 +18,9 @@ use crate::layout::control::{
     self, Window, BOOT_ID, CHANNEL_LEN, FLUSHING, LOCK_MEMBERS, LOCK_OPEN, MEMBERS, POISONED,
 };
 use crate::layout::superblock::{Reject, Superblock, SIZE, STATE_DESTROYED, STATE_LIVE, VERSION};
-use crate::layout::{checksum_seed, is_ours, is_temporary, position, CHANNEL_FILE, FIRST_PAGE};
+use crate::layout::{
+    checksum_seed, is_ours, is_temporary, position, temporary_name, CHANNEL_FILE, FIRST_PAGE,
+};
 use crate::options::*;
 use crate::sync::{AtomicU64, AtomicUsize, Memory, Mutex, Region, Relaxed, SeqCst};
 use crate::sys::errno::Os;
@@ -133,7 +135,7 @@ pub(super) fn open(path: &Path, o: &Options) -> Result<Shared> {
             Err(libc::ENOENT) if !existing => {
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
                 let parent = parent.unwrap_or(Path::new("."));
-                let above = Dir::open(parent).map_err(|e| os(e, "open", parent))?;
+                let above = Dir::open(parent).map_err(|e| os(e, "create directory", path))?;
                 refuse_network(path, &above)?;
                 match file::make_dir(path, directory_mode(wanted.mode)) {
                     Ok(()) | Err(libc::EEXIST) => continue,
@@ -198,7 +200,7 @@ fn directory_mode(mode: u32) -> u32 {
 
 /// Create the channel file; false: somebody else did.
 fn create(path: &Path, dir: &Dir, wanted: &Superblock) -> Result<bool> {
-    let name = format!("tmp-{:016x}", file::unique());
+    let name = temporary_name(file::unique());
     let sb = Superblock {
         uuid: file::random_bytes(),
         ..*wanted
@@ -515,7 +517,9 @@ pub(super) fn destroy(path: &Path) -> Result<()> {
         ..sb
     };
     (|| {
+        // One after the other: a power cut may tear the one that is being written.
         fd.write_at(&gone.encode(), 0)?;
+        fd.sync_data()?;
         fd.write_at(&gone.encode(), SIZE as u64)?;
         fd.sync_data()
     })()

@@ -6,6 +6,7 @@
 //! lock and unlinks the file instead where it does not get it. Kernel locks end with their process, so
 //! no pin outlives its owner.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use super::Shared;
@@ -136,6 +137,63 @@ pub(crate) enum Pinned {
 #[derive(Default)]
 pub(crate) struct PageCache {
     files: Vec<Arc<PageFile>>,
+    /// Memory for as many files as the handles there are can need, taken when they were made: turning
+    /// a page allocates nothing.
+    stock: Vec<Arc<MaybeUninit<PageFile>>>,
+    provided: usize,
+}
+
+impl PageCache {
+    /// Provide for `more` files at once.
+    pub(super) fn provide(&mut self, more: usize) {
+        self.provided += more;
+        self.files
+            .reserve(self.provided - self.files.len().min(self.provided));
+        self.stock
+            .reserve(self.provided - self.stock.len().min(self.provided));
+        self.restock();
+    }
+
+    /// The handles that asked for `less` files are gone.
+    pub(super) fn release(&mut self, less: usize) {
+        self.provided -= less.min(self.provided);
+        let wanted = self.provided.saturating_sub(self.files.len());
+        self.stock.truncate(wanted);
+    }
+
+    fn restock(&mut self) {
+        while self.stock.len() + self.files.len() < self.provided {
+            self.stock.push(Arc::new_uninit());
+        }
+    }
+
+    fn store(&mut self, file: PageFile) -> Arc<PageFile> {
+        let mut place = self.stock.pop().unwrap_or_else(Arc::new_uninit);
+        match Arc::get_mut(&mut place) {
+            Some(empty) => {
+                empty.write(file);
+            }
+            // Nobody else has an unused piece of stock.
+            None => return Arc::new(file),
+        }
+        // SAFETY: written just above.
+        unsafe { place.assume_init() }
+    }
+
+    /// Unmap a file that nobody uses, and keep its memory.
+    fn remove(&mut self, index: usize) {
+        let mut file = self.files.swap_remove(index);
+        if Arc::get_mut(&mut file).is_none() {
+            return;
+        }
+        let place = Arc::into_raw(file).cast_mut();
+        // SAFETY: ours alone; dropped here, and from here on uninitialised memory of the same layout.
+        unsafe {
+            std::ptr::drop_in_place(place);
+            self.stock
+                .push(Arc::from_raw(place.cast::<MaybeUninit<PageFile>>()));
+        }
+    }
 }
 
 impl Shared {
@@ -231,6 +289,10 @@ impl Shared {
         let fd = match self.dir.open_file(&name, !self.read_only) {
             Ok(fd) => fd,
             Err(libc::ENOENT) => return Ok(None),
+            Err(libc::EINVAL | libc::ELOOP) => {
+                let path = self.path.display();
+                return Err(fail!(DC_E_CORRUPT, "{path}/{name} is not a regular file"));
+            }
             Err(e) => return Err(self.os_page(e, "open", number)),
         };
         self.adopt_file(&mut cache, fd, &name, number)
@@ -271,7 +333,7 @@ impl Shared {
             Err(e) => return Err(self.os_page(e, "map", number)),
         };
         self.trim(cache);
-        let file = Arc::new(PageFile {
+        let file = cache.store(PageFile {
             fd,
             map,
             inode: stat.ino,
@@ -286,23 +348,40 @@ impl Shared {
     /// Drop mappings of files that are gone, and the oldest idle ones beyond a bound.
     fn trim(&self, cache: &mut PageCache) {
         let idle = |f: &Arc<PageFile>| Arc::strong_count(f) == 1;
-        cache
-            .files
-            .retain(|f| !idle(f) || f.fd.stat().is_ok_and(|s| s.links > 0));
-        let bound = if self.max_pages > 64 {
-            IDLE_MAPS
-        } else {
-            self.max_pages as usize + 2
-        };
-        while cache.files.len() >= bound {
+        for i in (0..cache.files.len()).rev() {
+            let file = &cache.files[i];
+            if idle(file) && file.fd.stat().map_or(true, |s| s.links == 0) {
+                cache.remove(i);
+            }
+        }
+        while cache.files.len() >= self.idle_maps() {
             let oldest = (0..cache.files.len())
                 .filter(|&i| idle(&cache.files[i]))
                 .min_by_key(|&i| cache.files[i].region().load(NUMBER_AT, Relaxed));
             match oldest {
-                Some(i) => drop(cache.files.swap_remove(i)),
+                Some(i) => cache.remove(i),
                 None => break,
             }
         }
+    }
+
+    /// Mappings kept although nobody uses them.
+    pub(super) fn idle_maps(&self) -> usize {
+        if self.max_pages > 64 {
+            IDLE_MAPS
+        } else {
+            self.max_pages as usize + 2
+        }
+    }
+
+    /// Take memory for the pages that one more handle can pin: one, and one of a reservation.
+    pub(super) fn provide_pages(&self) {
+        self.pages.lock().provide(2);
+    }
+
+    /// The handle is gone.
+    pub(super) fn release_pages(&self) {
+        self.pages.lock().release(2);
     }
 
     /// Map an open, unlinked or not yet linked file as page `number` for whoever prepares it.
@@ -318,7 +397,11 @@ impl Shared {
 
     /// Forget a file that did not become a page.
     pub(super) fn discard(&self, file: &Arc<PageFile>) {
-        self.pages.lock().files.retain(|f| !Arc::ptr_eq(f, file));
+        let mut cache = self.pages.lock();
+        if let Some(i) = cache.files.iter().position(|f| Arc::ptr_eq(f, file)) {
+            // `file` itself is the other share: its memory is not kept.
+            drop(cache.files.swap_remove(i));
+        }
     }
 
     /// The words of a file that is being prepared.

@@ -14,7 +14,10 @@ use crate::engine::sleepers::{FOR_MESSAGES, FOR_ROOM};
 use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_CORRUPT, DC_E_LIMIT};
 use crate::layout::control::{self, Window, LOCK_PREPARE, NEWEST, RECOVERIES, WINDOW};
 use crate::layout::page::{self, Header, BASE_AT, NUMBER_AT};
-use crate::layout::{page_name, page_number, position, slot_of, FIRST_PAGE, PAGE_LIMIT};
+use crate::layout::{
+    page_name, page_number, position, slot_of, temporary_name, temporary_number, FileName,
+    FIRST_PAGE, PAGE_LIMIT,
+};
 use crate::options::{RETAIN_LIVE, RETAIN_RING, RETAIN_UNREAD};
 use crate::sync::{AcqRel, Acquire, Memory, Relaxed, Release, SeqCst};
 use crate::sys::errno::Os;
@@ -291,23 +294,19 @@ impl Shared {
     fn take_spare(&self) -> Result<Option<Spare>> {
         let oldest = self.window().oldest;
         let mut found: Option<Spare> = None;
-        for name in self.dir.list().map_err(|e| self.os_dir(e, "list"))? {
-            let dropped = page_number(&name).is_some_and(|n| n < oldest);
-            let left = crate::layout::is_temporary(&name);
-            if !dropped && !left {
-                continue;
-            }
+        let each = self.dir.each(|name| {
+            let name = match (page_number(name), temporary_number(name)) {
+                (Some(number), _) if number < oldest => page_name(number),
+                (_, Some(number)) => temporary_name(number),
+                _ => return Ok(()),
+            };
+            let dropped = page_number(&name).is_some();
             let Ok(fd) = self.dir.open_file(&name, true) else {
-                continue;
+                return Ok(());
             };
             let free = lock::try_exclusive(&fd, LOCK_PIN, 1).unwrap_or(false);
-            let usable = free
-                && dropped
-                && found.is_none()
-                && fd
-                    .stat()
-                    .is_ok_and(|s| s.size == self.geometry.file_len() && s.links == 1);
-            if usable {
+            let whole = |s: file::Stat| s.size == self.geometry.file_len() && s.links == 1;
+            if free && dropped && found.is_none() && fd.stat().is_ok_and(whole) {
                 found = Some(Spare {
                     name,
                     fd,
@@ -316,12 +315,14 @@ impl Shared {
             } else if free || dropped {
                 let _ = self.dir.unlink(&name);
             }
-        }
+            Ok(())
+        });
+        each.map_err(|e| self.os_dir(e, "list"))?;
         Ok(found)
     }
 
     fn new_file(&self, number: u64) -> Result<Spare> {
-        let name = format!("tmp-{:016x}", file::unique());
+        let name = temporary_name(file::unique());
         let err = |e: i32| self.os_page(e, "create", number);
         let fd = self.dir.create_new(&name).map_err(err)?;
         let made = (|| -> Os<()> {
@@ -424,7 +425,7 @@ impl Shared {
 
 /// A locked file on its way to become a page.
 struct Spare {
-    name: String,
+    name: FileName,
     fd: Fd,
     fresh: bool,
 }

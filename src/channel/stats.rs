@@ -70,9 +70,9 @@ impl Shared {
             } else {
                 0
             };
-            messages += page.view.messages_from(slot);
+            messages = u64::saturating_add(messages, page.view.messages_from(slot));
             if with_bytes {
-                bytes += self.bytes_of(&page.view);
+                bytes = u64::saturating_add(bytes, self.bytes_of(&page.view));
             }
             number += 1;
         }

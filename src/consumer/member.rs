@@ -481,7 +481,8 @@ impl Member {
         while self.group.mem().load(SEEKING, SeqCst) != 0 {
             let alive = lock::held_by_other(&self.group.fd, LOCK_SEEK, 1).unwrap_or(true);
             if clock::now_ns() - since > if alive { patience } else { 10_000_000 } {
-                let _ = self.group.mem().cas(SEEKING, 1, 0, SeqCst);
+                let seen = self.group.mem().load(SEEKING, SeqCst);
+                let _ = self.group.mem().cas(SEEKING, seen, 0, SeqCst);
                 return;
             }
             std::thread::sleep(std::time::Duration::from_micros(50));

@@ -66,7 +66,7 @@ pub(crate) fn enter<M: Memory>(mem: &M, record: usize, epoch: &mut u64) {
 /// Leave a send: the epoch turns even.
 #[inline(always)]
 pub(crate) fn leave<M: Memory>(mem: &M, record: usize, epoch: &mut u64) {
-    *epoch += 1;
+    *epoch = epoch.wrapping_add(1);
     mem.store(record + EPOCH, *epoch, Release);
 }
 

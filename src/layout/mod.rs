@@ -47,30 +47,53 @@ pub(crate) fn checksum_seed(uuid: &Uuid) -> u64 {
     xxh3_64(uuid)
 }
 
-/// Name of a page's file; on the stack, because sending and receiving turn pages.
-#[derive(Clone, Copy)]
-pub(crate) struct PageName([u8; 15]);
+/// A file's name; on the stack, because sending and receiving turn pages and allocate nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileName {
+    bytes: [u8; 20],
+    len: usize,
+}
 
-impl std::ops::Deref for PageName {
-    type Target = str;
-    fn deref(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+impl FileName {
+    /// A prefix and a number in hexadecimal digits.
+    fn numbered(prefix: &[u8], number: u64, digits: usize) -> FileName {
+        let mut name = FileName {
+            bytes: [0; 20],
+            len: prefix.len() + digits,
+        };
+        name.bytes[..prefix.len()].copy_from_slice(prefix);
+        for (i, byte) in name.bytes[prefix.len()..name.len]
+            .iter_mut()
+            .rev()
+            .enumerate()
+        {
+            *byte = b"0123456789abcdef"[(number >> (4 * i)) as usize & 15];
+        }
+        name
     }
 }
 
-impl std::fmt::Display for PageName {
+impl std::ops::Deref for FileName {
+    type Target = str;
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for FileName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self)
     }
 }
 
-/// Name of a page's file: "page-" and ten hexadecimal digits.
-pub(crate) fn page_name(number: u64) -> PageName {
-    let mut name = *b"page-0000000000";
-    for (i, byte) in name[5..].iter_mut().rev().enumerate() {
-        *byte = b"0123456789abcdef"[(number >> (4 * i)) as usize & 15];
-    }
-    PageName(name)
+/// Name of a page's file: "page-" and ten digits.
+pub(crate) fn page_name(number: u64) -> FileName {
+    FileName::numbered(b"page-", number, 10)
+}
+
+/// Name of a file that is being made: "tmp-" and sixteen digits.
+pub(crate) fn temporary_name(random: u64) -> FileName {
+    FileName::numbered(b"tmp-", random, 16)
 }
 
 /// The number in a page file's name.
@@ -93,10 +116,15 @@ pub(crate) fn is_group_file(name: &str) -> bool {
 /// Name of the file with the superblocks and the shared state.
 pub(crate) const CHANNEL_FILE: &str = "channel";
 
+/// The number in an unfinished file's name.
+pub(crate) fn temporary_number(name: &str) -> Option<u64> {
+    let number = u64::from_str_radix(name.strip_prefix("tmp-")?, 16).ok()?;
+    (*temporary_name(number) == *name).then_some(number)
+}
+
 /// Whether a file name is that of an unfinished file.
 pub(crate) fn is_temporary(name: &str) -> bool {
-    name.strip_prefix("tmp-")
-        .is_some_and(|h| h.len() == 16 && h.bytes().all(|b| b.is_ascii_hexdigit()))
+    temporary_number(name).is_some()
 }
 
 /// Whether a file name can be one of a channel's.
@@ -121,7 +149,7 @@ mod tests {
             assert_eq!(page_number(bad), None, "{bad}");
         }
         assert!(is_group_file(&group_file_name(b"../../etc/passwd")));
-        assert!(is_temporary("tmp-0123456789abcdef") && !is_temporary("tmp-notours"));
+        assert!(is_temporary(&temporary_name(u64::MAX - 7)) && !is_temporary("tmp-notours"));
     }
 
     #[test]
