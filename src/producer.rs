@@ -32,6 +32,8 @@ pub struct Producer {
     /// The page found full; 0: none yet.
     sealed: u64,
     epoch: u64,
+    /// Units of the page up to the end of this handle's last claim.
+    reached: u64,
     sent: u64,
     reservation: Option<Reservation>,
     /// Whether the next page was asked for.
@@ -77,6 +79,7 @@ impl Producer {
             page: None,
             sealed: 0,
             epoch,
+            reached: 0,
             sent: 0,
             reservation: None,
             asked: false,
@@ -102,7 +105,7 @@ impl Producer {
         let mut until = Until::new(timeout_ms);
         // Bounded by the timeout: each round means a full page or a claim that was taken for dead.
         loop {
-            let claim = self.claim(1, units, &mut until)?;
+            let claim = self.claim_one(units, &mut until)?;
             let page = in_hand(&self.page)?;
             let to = page.payload(claim.unit);
             // SAFETY: the claim owns these units, which were populated; `data` cannot overlap them.
@@ -125,7 +128,7 @@ impl Producer {
         self.ready(len, timeout_ms)?;
         let mut until = Until::new(timeout_ms);
         loop {
-            let claim = self.claim(1, len.div_ceil(UNIT) as u64, &mut until)?;
+            let claim = self.claim_one(len.div_ceil(UNIT) as u64, &mut until)?;
             let page = in_hand(&self.page)?;
             let mut to = page.payload(claim.unit);
             for part in parts {
@@ -175,8 +178,7 @@ impl Producer {
         until: &mut Until,
         sent: &mut usize,
     ) -> Result<()> {
-        let (count, units) = self.fitting(messages);
-        let claim = self.claim(count, units, until)?;
+        let (claim, count) = self.claim(|page| fitting(page, messages), until)?;
         let page = in_hand(&self.page)?;
         let mut unit = claim.unit;
         let mut last = 0;
@@ -203,37 +205,16 @@ impl Producer {
         *sent += done;
         if last != 0 {
             self.sent = last;
+            // The next part may have to wait for those who receive this one.
+            self.shared.message_made();
         }
         Ok(())
-    }
-
-    /// How many of the messages, and units, one claim takes.
-    fn fitting(&self, messages: &[IoSlice<'_>]) -> (usize, u64) {
-        let geometry = &self.shared.geometry;
-        let (mut slots, mut room) = (geometry.slots, geometry.units());
-        if let Some(page) = &self.page {
-            let tail = page.view.tail();
-            if !tail.sealed(geometry) {
-                slots -= tail.count as usize;
-                room -= tail.units;
-            }
-        }
-        let (mut count, mut units) = (0, 0);
-        for message in messages.iter().take(slots.clamp(1, CLAIM_MAX)) {
-            let more = message.len().div_ceil(UNIT) as u64;
-            if count > 0 && units + more > room {
-                break;
-            }
-            count += 1;
-            units += more;
-        }
-        (count, units)
     }
 
     /// Room for a message of `len` bytes to be written in place. [`Producer::commit`] publishes it.
     pub fn reserve(&mut self, len: usize, timeout_ms: i32) -> Result<*mut u8> {
         self.ready(len, timeout_ms)?;
-        let claim = self.claim(1, len.div_ceil(UNIT) as u64, &mut Until::new(timeout_ms))?;
+        let claim = self.claim_one(len.div_ceil(UNIT) as u64, &mut Until::new(timeout_ms))?;
         // The page goes with the reservation; the handle finds it again for its next send.
         let page = self.page.take().ok_or(Error::silent(DC_E_INTERNAL))?;
         let data = page.payload(claim.unit);
@@ -264,7 +245,9 @@ impl Producer {
             return self.sent(at);
         }
         // It was skipped: the same bytes, sent anew.
-        abandoned::leave(&self.shared.ctl, self.handle.record(), &mut self.epoch);
+        if self.epoch & 1 == 1 {
+            abandoned::leave(&self.shared.ctl, self.handle.record(), &mut self.epoch);
+        }
         // SAFETY: the reservation owns these bytes of its pinned page, and nobody reads a tombstone's.
         let data = unsafe { std::slice::from_raw_parts(r.page.payload(r.claim.unit), len) };
         let sent = self.send(data, 0);
@@ -347,27 +330,40 @@ impl Producer {
         self.shared.check_poison()
     }
 
-    /// Claim slots and units, waiting for room; on success the epoch is odd.
+    /// Claim for one message.
     #[inline(always)]
-    fn claim(&mut self, count: usize, units: u64, until: &mut Until) -> Result<Claim> {
+    fn claim_one(&mut self, units: u64, until: &mut Until) -> Result<Claim> {
+        self.claim(|_| (1, units), until).map(|(claim, _)| claim)
+    }
+
+    /// Claim the slots and units that `fit` a page, waiting for room; on success the epoch is odd.
+    #[inline(always)]
+    fn claim(
+        &mut self,
+        fit: impl Fn(&Page) -> (usize, u64),
+        until: &mut Until,
+    ) -> Result<(Claim, usize)> {
         let record = self.handle.record();
+        // Bounded by the timeout: each round means a full page.
         loop {
             if let Some(page) = &self.page {
+                let (count, units) = fit(page);
+                // Before the claim, so that the readers behind it need not wait for the kernel.
+                self.populate(page, self.reached + units + AHEAD)?;
                 abandoned::enter(&self.shared.ctl, record, &mut self.epoch);
                 if let Some(claim) = page.view.claim(count, units) {
-                    let end = claim.unit + units;
-                    if let Err(e) = page.populate(end) {
+                    self.reached = claim.unit + units;
+                    if let Err(e) = self.populate(page, self.reached) {
                         for i in 0..count {
                             page.view.bury(claim.slot + i);
                         }
                         abandoned::leave(&self.shared.ctl, record, &mut self.epoch);
-                        let what = format_args!("cannot write {}", self.shared.path.display());
-                        return Err(Error::os(e, what));
+                        return Err(e);
                     }
                     if !self.asked {
-                        self.look_ahead(claim, end);
+                        self.look_ahead(claim);
                     }
-                    return Ok(claim);
+                    return Ok((claim, count));
                 }
                 abandoned::leave(&self.shared.ctl, record, &mut self.epoch);
                 self.sealed = page.number();
@@ -376,10 +372,17 @@ impl Producer {
         }
     }
 
+    /// Make payload writable up to a unit (or the end).
+    #[inline(always)]
+    fn populate(&self, page: &Page, end: u64) -> Result<()> {
+        page.populate(end.min(page.view.geometry.units()))
+            .map_err(|e| self.shared.os_dir(e, "write to a page of"))
+    }
+
     /// Half-way through a page, have the next one prepared.
-    fn look_ahead(&mut self, claim: Claim, end: u64) {
+    fn look_ahead(&mut self, claim: Claim) {
         let geometry = &self.shared.geometry;
-        if claim.slot >= geometry.slots / 2 || end >= geometry.units() / 2 {
+        if claim.slot >= geometry.slots / 2 || self.reached >= geometry.units() / 2 {
             self.asked = true;
             if let Some(page) = &self.page {
                 // Without a thread, the next send or `dc_maintain` prepares it.
@@ -393,7 +396,10 @@ impl Producer {
         // The old page's pin goes first: its file may be the one to reuse.
         self.page = None;
         let page = self.shared.page_for_sending(self.sealed, prepared_only)?;
+        page.prepare_to_write()
+            .map_err(|e| self.shared.os_dir(e, "write to a page of"))?;
         self.asked = false;
+        self.reached = page.view.tail().units.min(page.view.geometry.units());
         self.page = Some(page);
         Ok(())
     }
@@ -468,6 +474,32 @@ impl Producer {
             self.shared.path.display()
         )
     }
+}
+
+/// Units made writable ahead of a claim, for those of other producers that may come before it.
+const AHEAD: u64 = (64 << 10) / UNIT as u64;
+
+/// How many of the messages, and units, a page takes in one claim.
+fn fitting(page: &Page, messages: &[IoSlice<'_>]) -> (usize, u64) {
+    let geometry = &page.view.geometry;
+    let tail = page.view.tail();
+    let (slots, room) = match tail.sealed(geometry) {
+        true => (0, 0),
+        false => (
+            geometry.slots - tail.count as usize,
+            geometry.units() - tail.units,
+        ),
+    };
+    let (mut count, mut units) = (0, 0);
+    for message in messages.iter().take(slots.clamp(1, CLAIM_MAX)) {
+        let more = message.len().div_ceil(UNIT) as u64;
+        if count > 0 && units + more > room {
+            break;
+        }
+        count += 1;
+        units += more;
+    }
+    (count, units)
 }
 
 /// The page a claim was made in.

@@ -8,9 +8,7 @@
 use crate::channel::pages::Page;
 use crate::channel::Shared;
 use crate::error::{Error, Result};
-use crate::layout::control::{
-    self, Window, BOOT_ID, DURABLE, DURABLE_THEN, RECOVERIES, RECOVERING,
-};
+use crate::layout::control::{self, Window, BOOT_ID, DURABLE, DURABLE_THEN, RECOVERIES};
 use crate::layout::group::{self, Cursor, CURSOR, ENTRIES, ENTRY_MAX, ENTRY_SIZE, FLOOR, NOBODY};
 use crate::layout::page::{
     end_word, place, slot_at, state, tombstone_word, Header, State, Tail, BURIED_AT, ENDED_AT,
@@ -27,12 +25,8 @@ use crate::sys::map::Map;
 pub(crate) fn recover(shared: &Shared) -> Result<()> {
     let ctl = &shared.ctl;
     let err = |e: i32| shared.os_dir(e, "recover");
-    // Twice recovered is once recovered: the durable position of the crash is kept from the first try.
-    if ctl.load(RECOVERING, SeqCst) == 0 {
-        ctl.store(DURABLE_THEN, ctl.load(DURABLE, SeqCst), SeqCst);
-        ctl.store(RECOVERING, 1, SeqCst);
-        shared.file.sync_data().map_err(err)?;
-    }
+    // The durable position stays: what is behind it was not flushed, and may be torn.
+    ctl.store(DURABLE_THEN, ctl.load(DURABLE, SeqCst), SeqCst);
     let names = shared.dir.list().map_err(err)?;
     let window = Window::unpack(ctl.load(control::WINDOW, SeqCst));
     let pages = || {
@@ -87,12 +81,9 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
         SeqCst,
     );
     ctl.store(control::SUSPECT_BELOW, newest, SeqCst);
-    // What can be read back after a reboot is what the disk has.
-    ctl.store(DURABLE, position(newest, 0), SeqCst);
     ctl.add(RECOVERIES, 1, SeqCst);
     shared.file.sync_data().map_err(err)?;
     ctl.write_bytes(BOOT_ID, &clock::boot_id());
-    ctl.store(RECOVERING, 0, SeqCst);
     shared.file.sync_data().map_err(err)
 }
 
@@ -103,7 +94,7 @@ fn recover_group(shared: &Shared, name: &str, newest: u64) -> Os<()> {
         Err(libc::EINVAL | libc::ELOOP) => return Ok(()),
         opened => opened?,
     };
-    if fd.stat()?.size < group::HEADER as u64 {
+    if fd.stat()?.size < group::file_len(ENTRY_MAX) as u64 {
         return Ok(());
     }
     let header = {
@@ -137,9 +128,9 @@ fn recover_group(shared: &Shared, name: &str, newest: u64) -> Os<()> {
         ours
     };
     if header {
-        // Nobody maps the entries: cutting the file is the quickest way to zero them all.
-        fd.set_len(group::HEADER as u64)?;
-        fd.set_len(group::file_len(ENTRY_MAX) as u64)?;
+        // A hole reads as zeros, and no mapping of a read-only process is cut.
+        let entries = (group::file_len(ENTRY_MAX) - group::HEADER) as u64;
+        fd.punch_hole(group::HEADER as u64, entries)?;
         fd.allocate(0, (group::HEADER + ENTRY_SIZE) as u64)?;
         fd.sync_data()?;
     }

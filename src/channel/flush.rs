@@ -14,7 +14,9 @@ use super::{Deadline, Shared};
 use crate::engine::abandoned::Watch;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_CORRUPT, DC_E_POISONED};
-use crate::layout::control::{ABANDONED, DURABLE, FLUSHED, FLUSHING, LOCK_FLUSH, NAMED, POISONED};
+use crate::layout::control::{
+    ABANDONED, DURABLE, DURABLE_THEN, FLUSHED, FLUSHING, LOCK_FLUSH, NAMED, POISONED,
+};
 use crate::layout::group::FLOOR;
 use crate::layout::{page_of, position, slot_of};
 use crate::options::CHECKSUM_OFF;
@@ -38,6 +40,11 @@ impl Shared {
         self.ctl.load(DURABLE, Acquire)
     }
 
+    /// Everything before this position of a doubtful page was on stable storage at the machine crash.
+    pub(crate) fn certain(&self) -> u64 {
+        self.durable().max(self.ctl.load(DURABLE_THEN, Acquire))
+    }
+
     /// [`DC_E_POISONED`] after an I/O failure.
     #[inline]
     pub(crate) fn check_poison(&self) -> Result<()> {
@@ -49,7 +56,6 @@ impl Shared {
 
     /// Wait until everything before `target` is on stable storage, flushing if nobody else does.
     pub(crate) fn flush_to(&self, target: u64, deadline: Deadline, by: Waiter<'_>) -> Result<()> {
-        let mut watch = Watch::default();
         let (mut since, mut count) = (clock::now_ns(), None);
         let (mut moved, mut reached) = (since, self.durable());
         // Bounded by the deadline; without one, by the stall timeout for each unpublished message and
@@ -64,7 +70,7 @@ impl Shared {
                 (since, count) = (clock::now_ns(), Some(flushed));
             }
             let stalled = clock::now_ns() - since > u64::from(self.stall_timeout_ms) * 1_000_000;
-            let most = match self.try_flush(&mut watch, stalled)? {
+            let most = match self.try_flush(stalled)? {
                 true if self.durable() >= target => return Ok(()),
                 // Somebody in front is between claim and publication.
                 true if self.stands_still(&mut moved, &mut reached) => return Err(self.stuck()),
@@ -114,15 +120,18 @@ impl Shared {
     /// Flush what is published, unless somebody else is at it (false), and not for too long. A second
     /// flusher beside a suspended one finds `FLUSHING` set, dirties the range anew, and so trusts only
     /// its own flush; the first one's outcome still counts when it comes.
-    fn try_flush(&self, watch: &mut Watch, others_stalled: bool) -> Result<bool> {
-        let local = self.flushing.try_lock();
+    fn try_flush(&self, others_stalled: bool) -> Result<bool> {
+        let mut local = self.flushing.try_lock();
         let locked = local.is_some()
             && lock::try_exclusive(&self.file, LOCK_FLUSH, 1)
                 .map_err(|e| self.os_dir(e, "lock"))?;
         if !locked && !others_stalled {
             return Ok(false);
         }
-        let result = self.flush(watch);
+        let result = match &mut local {
+            Some(watch) => self.flush(watch, locked),
+            None => self.flush(&mut Watch::default(), locked),
+        };
         if locked {
             lock::unlock(&self.file, LOCK_FLUSH, 1);
         }
@@ -131,17 +140,18 @@ impl Shared {
         result.map(|()| true)
     }
 
-    fn flush(&self, watch: &mut Watch) -> Result<()> {
+    fn flush(&self, watch: &mut Watch, locked: bool) -> Result<()> {
         self.check_poison()?;
         let from = self.durable();
         let to = self.published(from, watch)?;
         let unsure = self.ctl.swap(FLUSHING, 1, SeqCst) != 0;
         if to > from || unsure {
             if let Err(e) = self.flush_pages(from, to, unsure) {
-                self.poison();
                 return Err(match e {
+                    // Nothing failed on the disk; the next flush takes the same range again.
                     Ok(e) => e,
                     Err(errno) => {
+                        self.poison();
                         let why = crate::sys::errno::text(errno);
                         fail!(
                             DC_E_POISONED,
@@ -161,7 +171,9 @@ impl Shared {
                 }
             }
         }
-        self.ctl.store(FLUSHING, 0, Release);
+        if locked {
+            self.ctl.store(FLUSHING, 0, Release);
+        }
         Ok(())
     }
 
@@ -183,10 +195,10 @@ impl Shared {
                     number += 1;
                 }
                 // Dropped meanwhile, or numbers skipped by a recovery.
-                Pinned::Missing if number < last => {
+                _ if number < last => {
                     number = self.page_after(number).map_err(Ok)?.max(number + 1);
                 }
-                Pinned::Missing => break,
+                _ => break,
             }
         }
         if self.ctl.load(NAMED, Acquire) < last {
@@ -237,7 +249,8 @@ impl Shared {
     /// by the epochs; one that is suspended by the stall timeout.
     pub(crate) fn settle(&self, page: &Page, slot: usize, watch: &mut Watch) -> bool {
         let now = clock::now_ns();
-        watch.on(position(page.number(), slot), now);
+        let claimed = position(page.number(), page.view.claimed());
+        watch.on(position(page.number(), slot), claimed, now);
         let stalled = now - watch.since > u64::from(self.stall_timeout_ms) * 1_000_000;
         if !stalled && !watch.cleared(&self.ctl, |index| self.alive(index)) {
             return false;
@@ -257,7 +270,10 @@ impl Shared {
     /// Put the acknowledgements of every group on stable storage.
     pub(crate) fn flush_groups(&self) -> Result<()> {
         for group in self.with_groups(self.window().groups, <[_]>::to_vec)? {
-            group.mem().raise(FLOOR, group.floor(), AcqRel);
+            // Not while somebody seeks: the floor goes back with the group then.
+            if let Some(_seek) = group.try_seek() {
+                group.mem().raise(FLOOR, group.floor(), AcqRel);
+            }
             if let Err(e) = group.fd.sync_data() {
                 self.poison();
                 let why = crate::sys::errno::text(e);

@@ -10,7 +10,7 @@ use crate::error::{fail, Error, Result, DC_E_ARGUMENT, DC_E_BUSY, DC_E_CORRUPT, 
 use crate::layout::control::WINDOW;
 use crate::layout::group::{
     self, entry_at, Cursor, CONSUMERS, CONSUMER_MAX, CURSOR, DELETED, ENTRIES, ENTRY_MAX,
-    ENTRY_SIZE, FLOOR, GAP, LOCK_ENTRIES, LOST, NOBODY, RETURNED, ROLE, ROLE_OWN,
+    ENTRY_SIZE, FLOOR, GAP, LOCK_ENTRIES, LOCK_SEEK, LOST, NOBODY, RETURNED, ROLE, ROLE_OWN,
 };
 use crate::layout::{group_file_name, is_group_file, position, temporary_name};
 use crate::options::GROUP_NAME_MAX;
@@ -30,6 +30,8 @@ pub(crate) struct Group {
     generation: u64,
     /// Entries that handles of this open own: the kernel's locks are this open's, not the handle's.
     owned: Mutex<[u64; 8]>,
+    /// Held, with the kernel's lock, by whoever moves the group against its consumers.
+    seeking: Mutex<()>,
     _map: Map,
 }
 
@@ -102,6 +104,16 @@ impl Group {
         lock::unlock(&self.fd, LOCK_ENTRIES + entry as u64, 1);
     }
 
+    /// The right to move the group, alone among all processes; `None`: somebody else has it.
+    pub(crate) fn try_seek(&self) -> Option<Seek<'_>> {
+        let local = self.seeking.try_lock()?;
+        let locked = lock::try_exclusive(&self.fd, LOCK_SEEK, 1).unwrap_or(false);
+        locked.then_some(Seek {
+            group: self,
+            _local: local,
+        })
+    }
+
     /// Own an idle entry as a consumer.
     pub(crate) fn take_entry(&self) -> Result<usize> {
         for entry in 0..self.entries() {
@@ -164,6 +176,18 @@ impl Group {
             self.mem().add(LOST, lost, AcqRel);
             self.mem().raise(GAP, to, AcqRel);
         }
+    }
+}
+
+/// The right to move a group.
+pub(crate) struct Seek<'a> {
+    group: &'a Group,
+    _local: std::sync::MutexGuard<'a, ()>,
+}
+
+impl Drop for Seek<'_> {
+    fn drop(&mut self) {
+        lock::unlock(&self.group.fd, LOCK_SEEK, 1);
     }
 }
 
@@ -281,6 +305,9 @@ impl Shared {
             return Err(damaged("is not a group's file of this channel"));
         };
         if mem.load(DELETED, Acquire) != 0 {
+            if !self.read_only {
+                self.finish_deleting(file_name).map_err(err)?;
+            }
             return Ok(None);
         }
         let tag = xxhash_rust::xxh3::xxh3_64(&name) & (u64::MAX >> 1) | 1;
@@ -292,6 +319,7 @@ impl Shared {
             tag,
             fd,
             generation: self.generation,
+            seeking: Mutex::new(()),
             owned,
             _map: map,
         }))
@@ -351,6 +379,28 @@ impl Shared {
         Ok(())
     }
 
+    /// Unlink the file of a deleted group, whose deleter may have died before it did.
+    fn finish_deleting(&self, file_name: &str) -> Os<()> {
+        // Under the lock of the deleted file, so that of several finishers one compares and unlinks.
+        let fd = match self.dir.open_file(file_name, true) {
+            Err(libc::ENOENT) => return Ok(()),
+            opened => opened?,
+        };
+        if !lock::try_exclusive(&fd, LOCK_ENTRIES, ENTRY_MAX as u64)? {
+            return Ok(());
+        }
+        let mut deleted = [0; 8];
+        fd.read_at(&mut deleted, DELETED as u64)?;
+        let same = self
+            .dir
+            .stat_of(file_name)
+            .is_ok_and(|s| fd.stat().is_ok_and(|f| f.ino == s.ino));
+        if same && deleted != [0; 8] {
+            self.dir.unlink(file_name)?;
+        }
+        Ok(())
+    }
+
     /// A group or consumer is new, or a group moved back: whoever was deciding to drop a page decides
     /// again (S-WINDOW).
     pub(crate) fn joined(&self) {
@@ -384,9 +434,13 @@ impl Shared {
                 {
                     continue;
                 }
-                // A damaged group holds nothing back and is reported to whoever names it.
-                if let Ok(Some(group)) = self.map_group(file_name) {
-                    cache.groups.push(Arc::new(group));
+                match self.map_group(file_name) {
+                    Ok(Some(group)) => cache.groups.push(Arc::new(group)),
+                    Ok(None) => {}
+                    // A damaged group holds nothing back and is reported to whoever names it.
+                    Err(e) if e.code() == DC_E_CORRUPT => {}
+                    // One that cannot be looked at (no descriptors left, say) may hold back anything.
+                    Err(e) => return Err(e),
                 }
             }
             cache.complete_at = Some(epoch);
@@ -428,7 +482,9 @@ impl User {
                 name.escape_ascii()
             ));
         }
-        if self.dir.stat_of(&file_name).map_err(err)?.ino != fd.stat().map_err(err)?.ino {
+        let inode = fd.stat().map_err(err)?.ino;
+        let mapped = group.fd.stat().map_err(err)?.ino;
+        if self.dir.stat_of(&file_name).map_err(err)?.ino != inode || mapped != inode {
             return Err(err(libc::ENOENT));
         }
         group.mem().store(DELETED, 1, SeqCst);
@@ -448,11 +504,12 @@ impl User {
             let Ok(fd) = self.dir.open_file(&file_name, false) else {
                 continue;
             };
-            let mut header = [0; 1024];
+            let mut header = [0; 2048];
             if fd.read_at(&mut header, 0).is_ok_and(|n| n == header.len()) {
                 let len = (header[group::NAME_LEN_AT] as usize).min(GROUP_NAME_MAX);
                 let name = &header[group::NAME_AT..group::NAME_AT + len];
-                if group_file_name(name) == file_name {
+                let deleted = header[DELETED..DELETED + 8] != [0; 8];
+                if group_file_name(name) == file_name && !deleted {
                     names.push(name.to_vec());
                 }
             }

@@ -379,9 +379,7 @@ impl Shared {
             if self.ctl.load(at + ARMED, SeqCst) != 0 {
                 if set.take(&self.ctl, index) {
                     self.rouse(index);
-                    if self.ctl.swap(at + ARMED, 0, SeqCst) != 0 {
-                        self.signal(index);
-                    }
+                    self.signal(index);
                 }
                 return;
             }
@@ -401,11 +399,15 @@ impl Shared {
         self.ctl.swap(at, 0, SeqCst) != 0 && futex::wake(self.ctl.futex(at), 1) > 0
     }
 
-    /// Signal a descriptor: at once if it is ours, else by its process's library thread.
+    /// Signal an armed descriptor: at once if it is ours, else by its process's library thread. It
+    /// counts as told (no longer armed) just before it is written, by the process that writes it: an
+    /// arming that this overtakes is followed by the signal, so it costs a look and loses nothing; and a
+    /// waker that dies before it has made its request leaves the descriptor armed, for the thread's scan.
     fn signal(&self, index: usize) {
         let at = handle_at(index);
         let member = self.ctl.load(at + MEMBER, Acquire) as usize;
         if member == self.member {
+            self.ctl.store(at + ARMED, 0, SeqCst);
             if let Some(signal) = &self.handles.lock().signals[index] {
                 signal.raise();
             }
@@ -456,6 +458,9 @@ impl Shared {
             let ready = || signal.watch.lock().as_ref().is_some_and(|ready| ready());
             if asked || (armed && ready()) {
                 signal.armed.store(false, SeqCst);
+                if !self.read_only {
+                    self.ctl.store(handle_at(index) + ARMED, 0, SeqCst);
+                }
                 signal.raise();
             }
         }

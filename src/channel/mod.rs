@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     sync_interval_ms: u32,
     pub(crate) flags: u32,
     pub(crate) read_only: bool,
+    /// Read-only, and nobody has recovered the channel since the machine started.
+    unrecovered: bool,
     guard: bool,
     pub(crate) member: usize,
     /// The process (see `sys::fork`) this open belongs to.
@@ -59,7 +61,8 @@ pub(crate) struct Shared {
     groups: Mutex<groups::GroupCache>,
     handles: Mutex<handles::HandleTable>,
     preparing: Mutex<()>,
-    flushing: Mutex<()>,
+    /// Held by the thread that flushes, with what it knows of the unpublished claim in front.
+    flushing: Mutex<crate::engine::abandoned::Watch>,
     /// The page the library thread is asked to prepare; 0: none.
     wanted_page: AtomicU64,
     /// When the last interval flush began, in coarse milliseconds.
@@ -92,7 +95,7 @@ impl Shared {
         let newest = self.newest();
         match self.pin(newest)? {
             pages::Pinned::Page(page) => Ok(position(newest, page.view.end_slot())),
-            pages::Pinned::Missing => Ok(position(newest.max(self.window().oldest), 0)),
+            _ => Ok(position(newest.max(self.window().oldest), 0)),
         }
     }
 

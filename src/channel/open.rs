@@ -15,7 +15,8 @@ use crate::error::{
     DC_E_MISMATCH, DC_E_UNSUPPORTED,
 };
 use crate::layout::control::{
-    self, Window, BOOT_ID, CHANNEL_LEN, FLUSHING, LOCK_MEMBERS, LOCK_OPEN, MEMBERS, POISONED,
+    self, Window, BOOT_ID, CHANNEL_LEN, FLUSHING, LOCK_MEMBERS, LOCK_OPEN, LOCK_READERS, MEMBERS,
+    POISONED,
 };
 use crate::layout::superblock::{Reject, Superblock, SIZE, STATE_DESTROYED, STATE_LIVE, VERSION};
 use crate::layout::{
@@ -311,17 +312,27 @@ fn read_superblock(path: &Path, fd: &Fd) -> Result<Superblock> {
     })
 }
 
-/// Take the open lock; true: nobody else has the channel open, and the lock is exclusive.
+/// Take the open lock. True: it is exclusive, because something is to be done that only one who is alone
+/// may do (recovery, ending a poisoning or a destruction) and nobody else has the channel open.
 fn join(path: &Path, fd: &Fd, read_only: bool) -> Result<bool> {
     let err = |e| os(e, "lock", path);
-    for _ in 0..10_000 {
-        if !read_only && lock::try_exclusive(fd, LOCK_OPEN, 1).map_err(err)? {
-            return Ok(true);
+    let byte = if read_only { LOCK_READERS } else { LOCK_OPEN };
+    // 10 s, then whoever recovers or destroys the channel is taken for suspended.
+    for round in 0..10_000 {
+        if lock::try_shared(fd, byte, 1).map_err(err)? {
+            if read_only || !needs_solitude(path, fd)? {
+                return Ok(false);
+            }
+            if lock::try_exclusive(fd, LOCK_OPEN, 1).map_err(err)? {
+                return Ok(true);
+            }
+            // The others may be users of the channel, or on the same errand: they step back as well.
+            if round >= 200 {
+                return Ok(false);
+            }
+            lock::unlock(fd, LOCK_OPEN, 1);
+            std::thread::sleep(Duration::from_micros(200 + file::unique() % 1000));
         }
-        if lock::try_shared(fd, LOCK_OPEN, 1).map_err(err)? {
-            return Ok(false);
-        }
-        // Somebody recovers or destroys it, or opens it alone just now.
         std::thread::sleep(Duration::from_millis(1));
     }
     Err(fail!(
@@ -329,6 +340,25 @@ fn join(path: &Path, fd: &Fd, read_only: bool) -> Result<bool> {
         "{}: another process recovers or destroys the channel",
         path.display()
     ))
+}
+
+/// Whether somebody should be alone with the channel first.
+fn needs_solitude(path: &Path, fd: &Fd) -> Result<bool> {
+    let read = |at: usize, out: &mut [u8]| {
+        fd.read_at(out, at as u64)
+            .map_err(|e| os(e, "read the channel file in", path))
+    };
+    let (mut boot, mut poisoned) = ([0; 16], [0; 8]);
+    read(BOOT_ID, &mut boot)?;
+    read(POISONED, &mut poisoned)?;
+    let destroyed = read_superblock(path, fd)?.state == STATE_DESTROYED;
+    Ok(destroyed || boot != clock::boot_id() || poisoned != [0; 8])
+}
+
+fn read_boot(ctl: &Region) -> [u8; 16] {
+    let mut boot = [0; 16];
+    ctl.read_bytes(BOOT_ID, &mut boot);
+    boot
 }
 
 /// Whether the channel is what was asked for; zero adopts what is stored.
@@ -391,6 +421,7 @@ fn map_shared(path: &Path, dir: Dir, file: Fd, o: &Options, sb: &Superblock) -> 
         sync_interval_ms: or(o.sync_interval_ms, 1000),
         flags: o.flags,
         read_only,
+        unrecovered: read_only && read_boot(&ctl) != clock::boot_id(),
         guard,
         member: 0,
         generation: fork::generation(),
@@ -399,7 +430,7 @@ fn map_shared(path: &Path, dir: Dir, file: Fd, o: &Options, sb: &Superblock) -> 
         groups: Mutex::new(Default::default()),
         handles: Mutex::new(HandleTable::new(read_only)),
         preparing: Mutex::new(()),
-        flushing: Mutex::new(()),
+        flushing: Mutex::new(Default::default()),
         wanted_page: AtomicU64::new(0),
         last_flush: AtomicU64::new(0),
         users: AtomicUsize::new(0),
@@ -411,9 +442,7 @@ fn settle_in(shared: &Shared, alone: bool) -> Result<()> {
     if shared.read_only {
         return Ok(());
     }
-    let mut boot = [0; 16];
-    shared.ctl.read_bytes(BOOT_ID, &mut boot);
-    let same_boot = boot == clock::boot_id();
+    let same_boot = read_boot(&shared.ctl) == clock::boot_id();
     if alone {
         if !same_boot {
             crate::recover::recover(shared)?;
@@ -500,7 +529,8 @@ pub(super) fn destroy(path: &Path) -> Result<()> {
         Err(e) => return Err(os(e, "open the channel file in", path)),
     };
     let sb = read_superblock(path, &fd)?;
-    if !lock::try_exclusive(&fd, LOCK_OPEN, 1).map_err(|e| os(e, "lock", path))? {
+    let lock = |byte| lock::try_exclusive(&fd, byte, 1).map_err(|e| os(e, "lock", path));
+    if !lock(LOCK_OPEN)? || !lock(LOCK_READERS)? {
         return Err(fail!(
             DC_E_BUSY,
             "{} is open: close it everywhere first",

@@ -115,6 +115,20 @@ impl Page {
         unsafe { self.payload.add(unit as usize * UNIT) }
     }
 
+    /// Make ready for a producer: the table, and some payload from where messages are being added.
+    pub(crate) fn prepare_to_write(&self) -> Os<()> {
+        if self.file.populated.load(Relaxed) > 0 {
+            return Ok(());
+        }
+        let payload = self.view.geometry.payload_at();
+        self.file.map.populate_write(0, payload)?;
+        let tail = self.view.tail().units.min(self.view.geometry.units()) as usize * UNIT;
+        self.file
+            .populated
+            .fetch_max((payload + tail) & !4095, Relaxed);
+        self.populate(((tail + POPULATE_STEP) as u64 / UNIT as u64).min(self.view.geometry.units()))
+    }
+
     /// Make payload writable without faults up to a unit.
     #[inline(always)]
     pub(crate) fn populate(&self, end_unit: u64) -> Os<()> {
@@ -131,6 +145,9 @@ pub(crate) enum Pinned {
     Page(Page),
     /// There is no such page: not made yet, dropped, or about to be.
     Missing,
+    /// Its file is not a page of this channel (this thread's last error says what is wrong): nothing in
+    /// it can be trusted, and it is gone as soon as retention drops it.
+    Damaged,
 }
 
 /// The mapped files of one open.
@@ -205,8 +222,11 @@ impl Shared {
             if self.window().oldest > number {
                 return Ok(Pinned::Missing);
             }
-            let Some(file) = self.find_file(number)? else {
-                return Ok(Pinned::Missing);
+            let file = match self.find_file(number) {
+                Ok(Some(file)) => file,
+                Ok(None) => return Ok(Pinned::Missing),
+                Err(e) if e.code() == DC_E_CORRUPT => return Ok(Pinned::Damaged),
+                Err(e) => return Err(e),
             };
             if !file.pin().map_err(|e| self.os_page(e, "lock", number))? {
                 if round > 20 {
@@ -223,7 +243,11 @@ impl Shared {
             if self.window().oldest > number {
                 return Ok(Pinned::Missing);
             }
-            return self.admit(page).map(Pinned::Page);
+            return match self.admit(page) {
+                Ok(page) => Ok(Pinned::Page(page)),
+                Err(e) if e.code() == DC_E_CORRUPT => Ok(Pinned::Damaged),
+                Err(e) => Err(e),
+            };
         }
         Err(fail!(
             DC_E_BUSY,
@@ -251,13 +275,11 @@ impl Shared {
     /// Check that a pinned file carries its page, after a machine crash more thoroughly.
     fn admit(&self, page: Page) -> Result<Page> {
         let mem = &page.view.mem;
-        let suspect = page.number() < self.ctl.load(control::SUSPECT_BELOW, Acquire)
-            && mem.load(VERIFIED_AT, Acquire) != self.ctl.load(control::RECOVERIES, Acquire);
-        if suspect && !self.read_only {
+        if self.doubtful(&page) {
+            if self.read_only {
+                return Ok(page);
+            }
             crate::recover::check_page(self, &page)?;
-        }
-        if suspect && self.read_only {
-            return Ok(page);
         }
         let number = mem.load(NUMBER_AT, Acquire);
         if number != page.number() || !Header::fits(mem, &self.uuid, &self.geometry) {
@@ -270,6 +292,14 @@ impl Shared {
             ));
         }
         Ok(page)
+    }
+
+    /// Whether a page was written before the last machine crash and not checked since.
+    pub(crate) fn doubtful(&self, page: &Page) -> bool {
+        let verified = page.view.mem.load(VERIFIED_AT, Acquire);
+        self.unrecovered
+            || page.number() < self.ctl.load(control::SUSPECT_BELOW, Acquire)
+                && verified != self.ctl.load(control::RECOVERIES, Acquire)
     }
 
     fn find_file(&self, number: u64) -> Result<Option<Arc<PageFile>>> {

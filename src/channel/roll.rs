@@ -105,6 +105,7 @@ impl Shared {
                     self.make_room(newest)?;
                     self.ensure_page(newest, prepared_only)?;
                 }
+                Pinned::Damaged => sealed = newest,
             }
         }
     }
@@ -154,7 +155,7 @@ impl Shared {
         let next = self.page_after(w.oldest)?;
         let pinned = match self.pin(w.oldest)? {
             Pinned::Page(page) => Some(page),
-            Pinned::Missing => None,
+            Pinned::Missing | Pinned::Damaged => None,
         };
         let leave = |groups: &[Arc<Group>]| {
             if self.retention == RETAIN_UNREAD && groups.is_empty() {
@@ -163,6 +164,10 @@ impl Shared {
             let Some(page) = &pinned else { return true };
             if groups.iter().any(|g| self.retains(g) && !passed(g, page)) {
                 return false;
+            }
+            // Whoever joined since is asked as well, before anybody is moved over the page.
+            if self.window() != w {
+                return true;
             }
             groups
                 .iter()
@@ -305,6 +310,11 @@ impl Shared {
                 return Ok(());
             };
             let free = lock::try_exclusive(&fd, LOCK_PIN, 1).unwrap_or(false);
+            // Another preparer may have made it another page between opening and locking.
+            let inode = fd.stat().map(|s| s.ino);
+            if self.dir.stat_of(&name).map(|s| s.ino) != inode {
+                return Ok(());
+            }
             let whole = |s: file::Stat| s.size == self.geometry.file_len() && s.links == 1;
             if free && dropped && found.is_none() && fd.stat().is_ok_and(whole) {
                 found = Some(Spare {
@@ -346,7 +356,10 @@ impl Shared {
         let err = |e: i32| self.os_page(e, "prepare", number);
         let again = self.dir.open_file(&spare.name, true);
         let file = match again {
-            Ok(fd) => self.preparing(fd, &spare.name, number)?,
+            Ok(fd) if fd.stat().map(|s| s.ino) == spare.fd.stat().map(|s| s.ino) => {
+                self.preparing(fd, &spare.name, number)?
+            }
+            Ok(_) => None,
             Err(libc::ENOENT) => None,
             Err(e) => return Err(err(e)),
         };
@@ -401,7 +414,7 @@ impl Shared {
             Ok(Pinned::Page(p)) if !p.view.tail().sealed(&self.geometry) => true,
             Ok(Pinned::Page(_)) => self.make_room(newest + 1).is_ok(),
             Ok(Pinned::Missing) => self.make_room(newest).is_ok(),
-            Err(_) => true,
+            Ok(Pinned::Damaged) | Err(_) => true,
         }
     }
 

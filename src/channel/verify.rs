@@ -5,7 +5,7 @@ use std::path::Path;
 use super::pages::Pinned;
 use super::{open, Shared};
 use crate::engine::page::Look;
-use crate::error::{Result, DC_E_CORRUPT};
+use crate::error::Result;
 use crate::layout::{is_group_file, page_number, page_of, position};
 use crate::options::{Options, VerifyInfo, CHECKSUM_ON, READ_ONLY};
 
@@ -26,7 +26,7 @@ pub(super) fn verify(path: &Path) -> Result<VerifyInfo> {
         match shared.pin(number) {
             Ok(Pinned::Page(page)) => verify_page(&shared, &page, &mut info),
             Ok(Pinned::Missing) => {}
-            Err(e) if e.code() == DC_E_CORRUPT => info.corrupt += 1,
+            Ok(Pinned::Damaged) => info.corrupt += 1,
             Err(e) => return Err(e),
         }
     }

@@ -118,9 +118,7 @@ impl Adopted {
         else {
             return false;
         };
-        page.number() == page_of(at)
-            && matches!(page.view.look(slot_of(at)), Look::Message { .. })
-            && core.sound(at)
+        page.number() == page_of(at) && matches!(page.view.look(slot_of(at)), Look::Message { .. })
     }
 }
 
@@ -166,7 +164,7 @@ impl Member {
             match core.turn_to(at)? {
                 Turn::Here => {}
                 Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
-                Turn::Missing => {
+                Turn::Missing | Turn::Damaged => {
                     self.group.mem().store(held_at(entry, i), 0, Release);
                     self.group
                         .note_gap(1, position(core.shared.window().oldest, 0));
@@ -231,7 +229,7 @@ fn normalise(core: &Core, group: &Group, entry: usize) -> Result<()> {
         let (handed, acked) = group.view.progress(entry);
         let page = match core.shared.pin(page_of(first))? {
             Pinned::Page(page) => Some(page),
-            Pinned::Missing => None,
+            Pinned::Missing | Pinned::Damaged => None,
         };
         let mut free = 0;
         for i in acked.min(count)..count {

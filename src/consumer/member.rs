@@ -1,6 +1,7 @@
 //! A member of a group: claims, leases, acknowledgements.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::observer::news_at;
 use super::{Core, Step, Turn};
@@ -10,8 +11,8 @@ use crate::engine::cursor::Claimed;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_E_BUSY, DC_E_LIMIT};
 use crate::layout::group::{
-    entry_at, held, held_at, held_word, CONSUMERS, ENTRY_MAX, GAP, HELD_MAX, HELD_TOP, LOCK_SEEK,
-    LOST, RETURNED, SEEKING,
+    entry_at, held, held_at, held_word, CONSUMERS, ENTRY_MAX, FLOOR, GAP, HELD_MAX, HELD_TOP,
+    LOCK_SEEK, LOST, RETURNED, SEEKING,
 };
 use crate::layout::{page_of, position, slot_of};
 use crate::options::{ConsumerInfo, Message, SubscribeOptions, ACK_MANUAL, ACK_NEXT, ACK_RECEIVE};
@@ -41,6 +42,8 @@ pub(super) struct Member {
     /// What the current batch call still wants; 0: no batch.
     wanted: usize,
     seen_gap: u64,
+    /// Since when a seek has been in the way, in nanoseconds; 0: none is.
+    seek_seen: u64,
     pub(super) seen_returned: u64,
     pub(super) next_scan: u64,
     lost_before: u64,
@@ -49,11 +52,21 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn join(shared: &User, name: &[u8], o: &SubscribeOptions) -> Result<Member> {
+        let mut tries = 0;
         // Bounded in practice: a round means that the group was deleted between finding and joining.
         loop {
             let start = || shared.resolve_start(o.start);
             let group = shared.find_or_create_group(name, start)?;
-            let entry = group.take_entry()?;
+            let entry = match group.take_entry() {
+                Ok(entry) => entry,
+                // Whoever deletes the group holds all entries for a moment.
+                Err(e) if e.code() == DC_E_LIMIT && tries < 50 => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
             if group.deleted() {
                 group.disown(entry);
                 continue;
@@ -85,6 +98,7 @@ impl Member {
             prefetch: o.prefetch as usize,
             wanted: 0,
             seen_gap: if told { gap } else { gap.saturating_sub(1) },
+            seek_seen: 0,
             // Something may have been given back before: look at once.
             seen_returned: mem.load(RETURNED, Acquire).wrapping_sub(1),
             next_scan: 0,
@@ -158,7 +172,7 @@ impl Member {
         match core.turn_to(at)? {
             Turn::Here => {}
             Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
-            Turn::Missing => return self.lose_claim(core).map(Some),
+            Turn::Missing | Turn::Damaged => return self.lose_claim(core).map(Some),
         }
         if self.full() {
             return Err(self.too_many());
@@ -251,6 +265,7 @@ impl Member {
             Turn::Here => {}
             Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
             Turn::Missing => return self.page_missing(core, c),
+            Turn::Damaged => return self.page_damaged(core, c, out),
         }
         let Some(page) = &core.page else {
             return Ok(None);
@@ -266,9 +281,10 @@ impl Member {
         match self.group.view.claim(self.entry, c, n) {
             Claimed::Yes => {
                 (self.first, self.count, self.handed, self.acked) = (c.position, n, 0, 0);
+                self.seek_seen = 0;
             }
             Claimed::Raced => {}
-            Claimed::Seeking => self.end_stale_seek(core),
+            Claimed::Seeking => return Ok(Some(self.end_stale_seek(core))),
         }
         Ok(None)
     }
@@ -311,6 +327,26 @@ impl Member {
             self.group.note_gap(1, Core::first_of(to));
         }
         Ok(None)
+    }
+
+    /// The cursor's page is not one of this channel: the group goes on behind it.
+    #[cold]
+    fn page_damaged(
+        &mut self,
+        core: &mut Core,
+        c: crate::layout::group::Cursor,
+        out: &mut Message,
+    ) -> Result<Option<Step>> {
+        let page = page_of(c.position);
+        if page >= core.shared.newest() {
+            // The next send moves on; until then nothing follows.
+            return Ok(Some(Step::Nothing { pending: true }));
+        }
+        let next = core.shared.page_after(page)?.max(page + 1);
+        if !self.group.view.move_cursor(c, Core::first_of(next)) {
+            return Ok(None);
+        }
+        Err(core.damaged_page(c.position, out))
     }
 
     /// Nothing is published at the cursor.
@@ -428,28 +464,14 @@ impl Member {
 
     pub(super) fn seek(&mut self, core: &mut Core, to: u64) -> Result<()> {
         let target = core.shared.resolve_start(to)?;
-        let err = |e: i32| Error::os(e, format_args!("cannot lock the group for seeking"));
-        if !lock::try_exclusive(&self.group.fd, LOCK_SEEK, 1).map_err(err)? {
-            return Err(busy(&self.group));
-        }
-        let done = self.seek_locked(core, target);
-        lock::unlock(&self.group.fd, LOCK_SEEK, 1);
-        done
-    }
-
-    fn seek_locked(&mut self, core: &mut Core, target: u64) -> Result<()> {
-        let (group, mem) = (self.group.clone(), *self.group.mem());
+        let group = self.group.clone();
+        let Some(_right) = group.try_seek() else {
+            return Err(busy(&group));
+        };
+        let mem = *group.mem();
         // S-SEEK
         mem.swap(SEEKING, 1, SeqCst);
-        let c = group.view.cursor();
-        let others = (0..group.entries())
-            .filter(|&e| e != self.entry && !self.adopted.owns(e))
-            .any(|e| group.view.busy(e) && !forget_dead(&group, e));
-        let moved = !others && {
-            // What this handle holds is forgotten with the old place.
-            self.forget();
-            group.view.move_cursor(c, target)
-        };
+        let moved = self.seek_alone(target);
         let _ = mem.cas(SEEKING, 1, 0, SeqCst);
         if !moved {
             return Err(busy(&group));
@@ -462,12 +484,43 @@ impl Member {
         Ok(())
     }
 
+    /// Move the group if nobody else alive holds anything. What the dead and this handle hold is
+    /// forgotten with the old place, but only once the move is made: refused, a seek changes nothing.
+    fn seek_alone(&mut self, target: u64) -> bool {
+        let group = self.group.clone();
+        let mut dead = [0u64; 8];
+        let others = (0..group.entries())
+            .filter(|&e| e != self.entry && !self.adopted.owns(e))
+            .filter(|&e| group.view.busy(e));
+        let mut alone = true;
+        for entry in others {
+            if !group.try_own(entry) {
+                alone = false;
+                break;
+            }
+            dead[entry / 64] |= 1 << (entry % 64);
+        }
+        let moved = alone && {
+            // A machine crash must find the floor at or before the new place.
+            let floor = group.mem().load(FLOOR, Acquire);
+            group.mem().store(FLOOR, floor.min(target), SeqCst);
+            // Bounded: no claim gets by, only page hops and dropped pages move the cursor.
+            (0..100_000).any(|_| group.view.move_cursor(group.view.cursor(), target))
+        };
+        for entry in (0..ENTRY_MAX).filter(|e| dead[e / 64] >> (e % 64) & 1 != 0) {
+            if moved {
+                forget_entry(&group, entry);
+            }
+            group.disown(entry);
+        }
+        if moved {
+            self.forget();
+        }
+        moved
+    }
+
     fn forget(&mut self) {
-        self.group.view.set_idle(self.entry);
-        drop_held(&self.group, self.entry, u64::MAX);
-        self.group
-            .mem()
-            .store(entry_at(self.entry) + HELD_TOP, 0, Release);
+        forget_entry(&self.group, self.entry);
         self.adopted.forget(&self.group);
         (self.count, self.handed, self.acked, self.held) = (0, 0, 0, 0);
     }
@@ -475,18 +528,23 @@ impl Member {
     /// A claim found a seek under way: one whose owner died, or is suspended, does not hold it up. The
     /// seek's own move is a compare-exchange on what it saw, and fails if anybody claims meanwhile.
     #[cold]
-    fn end_stale_seek(&mut self, core: &Core) {
-        let since = clock::now_ns();
-        let patience = u64::from(core.shared.stall_timeout_ms) * 1_000_000;
-        while self.group.mem().load(SEEKING, SeqCst) != 0 {
-            let alive = lock::held_by_other(&self.group.fd, LOCK_SEEK, 1).unwrap_or(true);
-            if clock::now_ns() - since > if alive { patience } else { 10_000_000 } {
-                let seen = self.group.mem().load(SEEKING, SeqCst);
-                let _ = self.group.mem().cas(SEEKING, seen, 0, SeqCst);
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_micros(50));
+    fn end_stale_seek(&mut self, core: &Core) -> Step {
+        let now = clock::now_ns();
+        if self.seek_seen == 0 {
+            self.seek_seen = now;
         }
+        let alive = lock::held_by_other(&self.group.fd, LOCK_SEEK, 1).unwrap_or(true);
+        let patience = if alive {
+            u64::from(core.shared.stall_timeout_ms)
+        } else {
+            10
+        };
+        if now - self.seek_seen > patience * 1_000_000 {
+            let seen = self.group.mem().load(SEEKING, SeqCst);
+            let _ = self.group.mem().cas(SEEKING, seen, 0, SeqCst);
+            self.seek_seen = 0;
+        }
+        Step::Nothing { pending: true }
     }
 
     pub(super) fn more_at_hand(&self, core: &Core) -> bool {
@@ -499,15 +557,13 @@ impl Member {
         self.handed < self.count && self.peek(core)
     }
 
-    /// Whether a sound message follows in the claim, over tombstones.
+    /// Whether a message follows in the claim, over tombstones.
     fn peek(&self, core: &Core) -> bool {
         let Some(page) = &core.page else { return false };
         (self.handed..self.count)
             .map(|i| self.first + i as u64)
             .take_while(|&at| page_of(at) == page.number())
-            .map(|at| (at, page.view.look(slot_of(at))))
-            .find(|(_, look)| *look != Look::Tombstone)
-            .is_some_and(|(at, _)| core.sound(at))
+            .any(|at| page.view.look(slot_of(at)) != Look::Tombstone)
     }
 
     pub(super) fn ready(&self, core: &Core) -> bool {
@@ -516,18 +572,19 @@ impl Member {
         if self.handed < self.count
             || self.adopted.delivering()
             || mem.load(RETURNED, SeqCst) != self.seen_returned
-            || mem.load(GAP, Acquire) > self.seen_gap
+            || (self.seen_gap + 1..=at).contains(&mem.load(GAP, Acquire))
         {
             return true;
         }
         match &core.page {
             Some(page) if page.number() == page_of(at) => match page.view.look(slot_of(at)) {
-                Look::Free => false,
+                // The short sleep looks again for what is not published.
+                Look::Free | Look::Unpublished => false,
                 Look::End => core.must_ask() || core.shared.newest() > page.number(),
                 _ => true,
             },
             Some(_) if core.must_ask() => true,
-            _ => news_at(&core.shared, at),
+            _ => news_at(&core.shared, at, false),
         }
     }
 
@@ -536,7 +593,8 @@ impl Member {
         let (group, shared) = (self.group.clone(), core.shared.arc().clone());
         Box::new(move || {
             let orphaned = |e| group.view.busy(e) && !group.owned_by_anyone(e);
-            news_at(&shared, group.view.cursor().position) || (0..group.entries()).any(orphaned)
+            news_at(&shared, group.view.cursor().position, true)
+                || (0..group.entries()).any(orphaned)
         })
     }
 
@@ -567,6 +625,8 @@ impl Member {
         let now = Core::coarse_now();
         if now >= self.next_scan {
             self.next_scan = now + SCAN_EVERY;
+            // Deaths are not counted when they happen.
+            let _ = self.group.recount();
             return true;
         }
         false
@@ -582,16 +642,11 @@ impl Drop for Member {
     }
 }
 
-/// Drop what a dead consumer's entry holds; false: its owner lives.
-fn forget_dead(group: &Group, entry: usize) -> bool {
-    if !group.try_own(entry) {
-        return false;
-    }
+/// Drop what an entry holds; its owner only.
+fn forget_entry(group: &Group, entry: usize) {
     group.view.set_idle(entry);
     drop_held(group, entry, u64::MAX);
     group.mem().store(entry_at(entry) + HELD_TOP, 0, Release);
-    group.disown(entry);
-    true
 }
 
 #[cold]

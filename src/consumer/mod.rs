@@ -58,6 +58,8 @@ struct Core {
     watch: Watch,
     redelivered: u64,
     corrupt: u64,
+    /// A corrupt message met behind others of a batch, for the next receiving call to report; 0: none.
+    deferred: u64,
     /// Somebody spent a wake on this handle: it passes it on if there is more than it takes.
     woken: bool,
 }
@@ -100,6 +102,7 @@ impl Consumer {
             watch: Watch::default(),
             redelivered: 0,
             corrupt: 0,
+            deferred: 0,
             woken: false,
         };
         if let Source::Observer(observer) = &source {
@@ -192,7 +195,11 @@ impl Consumer {
                     out[*received].write(message);
                     *received += 1;
                 }
-                // It shows again in the next call, but for what was skipped, which the count keeps.
+                Err(e) if e.code() == DC_E_CORRUPT => {
+                    self.core.deferred = message.position;
+                    break;
+                }
+                // It shows again in the next call.
                 _ => break,
             }
         }
@@ -230,6 +237,10 @@ impl Consumer {
 
     #[inline(always)]
     fn step(&mut self, out: &mut Message) -> Result<Step> {
+        if self.core.deferred != 0 {
+            let at = std::mem::take(&mut self.core.deferred);
+            return Err(self.core.report_corrupt(at, out));
+        }
         let step = match &mut self.source {
             Source::Member(m) => m.step(&mut self.core, out),
             Source::Observer(o) => o.step(&mut self.core, out),
@@ -251,6 +262,7 @@ impl Consumer {
         let until = deadline(timeout_ms)?;
         let mut pending = pending;
         let mut spins = if timeout_ms == 0 { 0 } else { SPINS };
+        let mut armed = false;
         // Bounded by the deadline.
         loop {
             if self.core.handle.interrupted() {
@@ -265,10 +277,13 @@ impl Consumer {
                 spins -= 1;
             } else if until.left().is_zero() {
                 let (core, source) = (&self.core, &self.source);
-                if !core.handle.has_fd() || !core.handle.arm(|| source.ready(core)) {
+                let news = !armed && core.handle.has_fd() && core.handle.arm(|| source.ready(core));
+                if !news {
                     self.pass_wake_on();
                     return Err(Error::silent(DC_AGAIN));
                 }
+                // Once: should the news be gone again, the descriptor is readable for nothing.
+                armed = true;
             } else {
                 let most = if pending {
                     Duration::from_millis(1)
@@ -455,6 +470,8 @@ enum Turn {
     EndOfPage,
     /// There is no such page (yet).
     Missing,
+    /// Nothing in it can be trusted.
+    Damaged,
 }
 
 impl Core {
@@ -489,6 +506,7 @@ impl Core {
                 Ok(Turn::Here)
             }
             Pinned::Missing => Ok(Turn::Missing),
+            Pinned::Damaged => Ok(Turn::Damaged),
         }
     }
 
@@ -541,6 +559,10 @@ impl Core {
     #[cold]
     fn corrupt(&mut self, at: u64, out: &mut Message) -> Error {
         self.corrupt += 1;
+        self.report_corrupt(at, out)
+    }
+
+    fn report_corrupt(&self, at: u64, out: &mut Message) -> Error {
         *out = Message {
             position: at,
             ..Message::default()
@@ -573,23 +595,16 @@ impl Core {
             .map_or(Look::Free, |page| page.view.look(slot_of(at)))
     }
 
-    /// Whether the message at a position of the page in hand matches its checksum.
-    fn sound(&self, at: u64) -> bool {
-        match (self.look(at), &self.page) {
-            (
-                Look::Message {
-                    len,
-                    unit,
-                    checksum,
-                },
-                Some(page),
-            ) => {
-                // SAFETY: as in `take`.
-                let payload = unsafe { std::slice::from_raw_parts(page.payload(unit), len) };
-                self.shared.checksum_of(at, payload) == checksum
-            }
-            _ => false,
-        }
+    /// A page is damaged: report it once, at the position where it was met.
+    #[cold]
+    fn damaged_page(&mut self, at: u64, out: &mut Message) -> Error {
+        self.corrupt += 1;
+        *out = Message {
+            position: at,
+            ..Message::default()
+        };
+        // The sentence is that of the failed look at the page.
+        Error::silent(DC_E_CORRUPT)
     }
 
     fn coarse_now() -> u64 {

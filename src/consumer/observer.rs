@@ -9,7 +9,7 @@ use crate::engine::page::Look;
 use crate::error::Result;
 use crate::layout::page::BASE_AT;
 use crate::layout::{page_of, slot_of};
-use crate::options::{ConsumerInfo, Message};
+use crate::options::{ConsumerInfo, Message, CHECKSUM_OFF};
 use crate::sync::{Acquire, AtomicU64, Memory, Relaxed};
 
 /// Where an observer is.
@@ -47,6 +47,16 @@ impl Observer {
             match core.turn_to(self.at)? {
                 Turn::Here => {}
                 Turn::EndOfPage => return Ok(Step::EndOfPage),
+                Turn::Damaged => {
+                    let (at, newest) = (self.at, core.shared.newest());
+                    if page_of(at) >= newest {
+                        return Ok(Step::Nothing { pending: true });
+                    }
+                    let next = core.shared.page_after(page_of(at))?.max(page_of(at) + 1);
+                    self.go_to(Core::first_of(next));
+                    self.before = None;
+                    return Err(core.damaged_page(at, out));
+                }
                 Turn::Missing => match self.page_missing(core)? {
                     Some(step) => return Ok(step),
                     None => continue,
@@ -54,7 +64,17 @@ impl Observer {
             }
             let Some(page) = &core.page else { continue };
             let at = self.at;
-            match page.view.look(slot_of(at)) {
+            let mut look = page.view.look(slot_of(at));
+            // What a machine crash may have torn, and no checksum tells, is not for readers who cannot
+            // have it checked.
+            if core.shared.checksum == CHECKSUM_OFF
+                && core.shared.read_only
+                && at >= core.shared.certain()
+                && core.shared.doubtful(page)
+            {
+                look = Look::Tombstone;
+            }
+            match look {
                 Look::Tombstone => self.go_to(at + 1),
                 found @ (Look::Message { .. } | Look::Damaged) => {
                     self.go_to(at + 1);
@@ -119,7 +139,7 @@ impl Observer {
         // Pin the page to go on in before counting what was lost in front of it.
         let to = Core::first_of(oldest);
         if !matches!(core.turn_to(to)?, Turn::Here) {
-            return Ok(None);
+            return Ok(Some(Step::Nothing { pending: true }));
         }
         self.go_to(to);
         let base = core
@@ -152,7 +172,6 @@ impl Observer {
         core.page.as_ref().is_some_and(|page| {
             page.number() == page_of(self.at)
                 && matches!(page.view.look(slot_of(self.at)), Look::Message { .. })
-                && core.sound(self.at)
         })
     }
 
@@ -160,18 +179,19 @@ impl Observer {
         match &core.page {
             Some(page) if page.number() == page_of(self.at) => {
                 match page.view.look(slot_of(self.at)) {
-                    Look::Free => false,
+                    // The short sleep looks again for what is not published.
+                    Look::Free | Look::Unpublished => false,
                     Look::End => core.must_ask() || core.shared.newest() > page.number(),
                     _ => true,
                 }
             }
-            _ => news_at(&core.shared, self.at),
+            _ => news_at(&core.shared, self.at, false),
         }
     }
 
     pub(super) fn watch(&self, core: &Core) -> Box<dyn Fn() -> bool + Send> {
         let (shared, seen) = (core.shared.arc().clone(), self.seen.clone());
-        Box::new(move || news_at(&shared, seen.load(Relaxed)))
+        Box::new(move || news_at(&shared, seen.load(Relaxed), true))
     }
 
     pub(super) fn stats(&self, core: &Core) -> Result<ConsumerInfo> {
@@ -184,16 +204,17 @@ impl Observer {
     }
 }
 
-/// Whether there is anything to see at a position: a message, a claim, the end of a page with another
-/// behind it.
-pub(super) fn news_at(shared: &Shared, at: u64) -> bool {
+/// Whether there is anything to see at a position: a message, the end of a page with another behind it,
+/// or (`pending`) a claim.
+pub(super) fn news_at(shared: &Shared, at: u64, pending: bool) -> bool {
     match shared.pin(page_of(at)) {
         Ok(Pinned::Page(page)) => match page.view.look(slot_of(at)) {
             Look::Free => false,
+            Look::Unpublished => pending,
             Look::End => shared.newest() > page.number(),
             _ => true,
         },
-        Ok(Pinned::Missing) => page_of(at) < shared.newest(),
+        Ok(Pinned::Missing | Pinned::Damaged) => page_of(at) < shared.newest(),
         Err(_) => true,
     }
 }

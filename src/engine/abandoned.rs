@@ -15,21 +15,27 @@ pub(crate) struct Watch {
     pub(crate) position: u64,
     /// When it was first seen so, in nanoseconds.
     pub(crate) since: u64,
+    /// Every claim of its page made by then lies before this position.
+    claimed: u64,
     next: usize,
     seen: u64,
 }
 
 impl Watch {
-    /// Watch a position from now on; an earlier watch of the same one goes on.
-    pub(crate) fn on(&mut self, position: u64, now: u64) {
-        if self.position != position {
+    /// Watch a position from now on; `claimed`: claims end before this position. An earlier watch goes
+    /// on if it was of this position, or of one before it when both were claimed already: what is known
+    /// of the claimers of the one holds for the other, and a batch of claims is waited for once.
+    pub(crate) fn on(&mut self, position: u64, claimed: u64, now: u64) {
+        if position < self.position || position >= self.claimed {
             *self = Watch {
                 position,
                 since: now,
+                claimed,
                 next: 0,
                 seen: 0,
             };
         }
+        self.position = position;
     }
 
     /// Whether by now no live producer can own the claim. `alive` asks the kernel about a record.

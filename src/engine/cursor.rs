@@ -97,6 +97,12 @@ impl<M: Memory> GroupView<M> {
             self.set_idle(entry);
             return Claimed::Seeking;
         }
+        // From the intent on no seek gets by. One that did between reading `c` and here may have let
+        // positions come round again: helping by an old `c` could confirm what was never claimed.
+        if self.0.load(CURSOR, Acquire) != c.pack() {
+            self.set_idle(entry);
+            return Claimed::Raced;
+        }
         self.help(c, entry);
         let next = Cursor {
             position: c.position + count as u64,
@@ -121,6 +127,9 @@ impl<M: Memory> GroupView<M> {
 
     /// Move the cursor without claiming (page hop, lag, seek); false: it moved meanwhile.
     pub(crate) fn move_cursor(&self, c: Cursor, position: u64) -> bool {
+        if self.0.load(CURSOR, Acquire) != c.pack() {
+            return false;
+        }
         self.help(c, NOBODY);
         self.0
             .cas(
@@ -168,7 +177,9 @@ impl<M: Memory> GroupView<M> {
 
     /// Whether an entry holds anything.
     pub(crate) fn busy(&self, entry: usize) -> bool {
-        self.lease(entry) != Lease::Idle || self.held_top(entry) != 0
+        // S-SEEK
+        let lease = Lease::unpack(self.0.load(entry_at(entry) + LEASE, SeqCst));
+        lease != Lease::Idle || self.held_top(entry) != 0
     }
 
     /// The first position some entry may still need. The cursor is read before the number of entries

@@ -37,8 +37,6 @@ pub(crate) const DURABLE_THEN: usize = CONTROL_AT + 800;
 pub(crate) const HIGH_WATER: usize = CONTROL_AT + 808;
 /// Boot id (16 bytes) of the machine that uses the channel.
 pub(crate) const BOOT_ID: usize = CONTROL_AT + 896;
-/// Non-zero while a recovery is under way; in the boot id's sector.
-pub(crate) const RECOVERING: usize = CONTROL_AT + 912;
 /// One bit for each handle that sleeps or has an armed descriptor: 16 words.
 pub(crate) const SLEEPERS: usize = CONTROL_AT + 1024;
 /// One bit for each producer that waits for room: 16 words.
@@ -84,6 +82,8 @@ const _: () = assert!(CHANNEL_LEN % 4096 == 0);
 // Bytes of the `channel` file that are locked (beyond its end, so that they never meet data).
 /// Shared by every open; exclusive for creation, recovery and destruction.
 pub(crate) const LOCK_OPEN: u64 = 1 << 32;
+/// Held, shared, by every read-only open; those do not keep a machine crash from being recovered.
+pub(crate) const LOCK_READERS: u64 = LOCK_OPEN + 3;
 /// Held while flushing.
 pub(crate) const LOCK_FLUSH: u64 = LOCK_OPEN + 1;
 /// Held while preparing the next page.

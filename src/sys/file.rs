@@ -161,6 +161,25 @@ impl Fd {
         retry(|| unsafe { libc::ftruncate(self.raw(), len) }).map(drop)
     }
 
+    /// Turn a range into a hole of zeros; the length stays. Where the file system has no holes, zeros
+    /// are written.
+    pub fn punch_hole(&self, off: u64, len: u64) -> Os<()> {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let (from, count) = (offset(off)?, offset(len)?);
+        // SAFETY: takes integers only.
+        match retry(|| unsafe { libc::fallocate(self.raw(), mode, from, count) }) {
+            Err(libc::EOPNOTSUPP) => {
+                const ZEROS: [u8; 4096] = [0; 4096];
+                for at in (off..off + len).step_by(ZEROS.len()) {
+                    let n = (off + len - at).min(ZEROS.len() as u64);
+                    self.write_at(&ZEROS[..n as usize], at)?;
+                }
+                Ok(())
+            }
+            done => done.map(drop),
+        }
+    }
+
     /// `fdatasync`.
     pub fn sync_data(&self) -> Os<()> {
         // SAFETY: takes an integer only.
