@@ -3,6 +3,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 CMAKE_FLAGS ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -23,7 +24,7 @@ configure: setup
 	@cmake -S . -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DDISK_CHAN_WERROR=ON $(CMAKE_FLAGS)
 
 build: configure
-	@cmake --build $(BUILD)
+	@cmake --build $(BUILD) -j $(JOBS)
 
 demo: build
 	@demo/demo.sh $(BUILD)

@@ -35,6 +35,13 @@ read -r p f < <(sed -n 's/.* tests passed, \([0-9]*\) tests failed out of \([0-9
     awk '{ f = $1; t = $2 } END { print t - f, f + 0 }')
 add ctest "$p" "$f" "$code"
 
+# A program of tests/c holds many tests; what this machine cannot show is not passed over in silence.
+inside=$build/Testing/Temporary/LastTest.log
+summary+="  in its C programs: $(grep -cE '^ok +s[0-9]+_' "$inside") ok, $(grep -cE '^FAILED +s[0-9]+_' "$inside") failed, $(
+    grep -cE '^SKIPPED +s[0-9]+_' "$inside") skipped"$'\n'
+summary+=$(sed -nE 's/^SKIPPED +(s[0-9]+_[a-z0-9_]+).*/  not shown here: \1/p' "$inside")
+[ -z "${summary##*$'\n'}" ] || summary+=$'\n'
+
 echo
 printf '%s' "$summary"
 echo "$passed passed, $failed failed"

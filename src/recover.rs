@@ -104,8 +104,9 @@ fn recover_group(shared: &Shared, name: &str, newest: u64) -> Os<()> {
         let ours = group::read_name(&mem, &shared.uuid).is_some();
         if ours {
             // A damaged floor must not skip what is yet to come.
-            let floor = mem.load(FLOOR, Acquire).min(position(newest, 0));
-            mem.store(FLOOR, floor, Relaxed);
+            let (floor, seeks) = group::floor_of(mem.load(FLOOR, Acquire));
+            let floor = floor.min(position(newest, 0));
+            mem.store(FLOOR, group::floor_word(floor, seeks), Relaxed);
             mem.store(
                 CURSOR,
                 Cursor {

@@ -1,6 +1,7 @@
 //! What the library writes is what `docs/FORMAT.md` says: a reader written from that document alone
 //! (`reader`, which shares no line with the library) reads back what was sent.
 
+#[path = "format/reader.rs"]
 mod reader;
 
 use disk_chan::error::{DC_AGAIN, DC_E_CORRUPT, DC_E_FORMAT};
@@ -329,10 +330,8 @@ fn locked(t: &Temp, file: &str, byte: i64, kind: i32) -> bool {
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     (lock.l_type, lock.l_start, lock.l_len) = (kind as i16, byte, 1);
     // SAFETY: `lock` is a valid struct flock.
-    assert_eq!(
-        unsafe { libc::fcntl(f.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) },
-        0
-    );
+    let asked = unsafe { libc::fcntl(f.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+    assert_eq!(asked, 0);
     i32::from(lock.l_type) != libc::F_UNLCK
 }
 
@@ -355,6 +354,16 @@ fn locks_lie_where_the_document_says() {
     let group = reader::group_file(b"g");
     assert!(held(&group, base, read) && !held(&group, base + 1, read));
     assert!(!held(&group, base - 1, read));
+    let reading = open(
+        &t,
+        &Options {
+            flags: READ_ONLY,
+            ..Options::default()
+        },
+    );
+    assert!(held("channel", base + 3, write) && !held("channel", base + 3, read));
+    drop(reading);
+    assert!(!held("channel", base + 3, write));
     drop((p, c));
     assert!(!held("page-0000000001", 1 << 40, write) && !held(&group, base, read));
     drop(ch);
@@ -433,8 +442,8 @@ fn a_machine_crash_is_recovered_from_as_documented() {
     let ch = open(&t, &small());
     let d = t.dir();
     assert_eq!((d.oldest(), d.newest()), (1, 1025));
-    let words = [8976, 8984, 8992, 9104, 8704].map(|at| d.word(at));
-    assert_eq!(words, [1, 1025, 65_536 + 20, 0, 1025 << 16]);
+    let words = [8976, 8984, 8992, 8704].map(|at| d.word(at));
+    assert_eq!(words, [1, 1025, 65_536 + 20, 65_536 + 20]);
     assert!(d.word(9000) >= 1025 + 1024);
     let g = d.group(b"g");
     assert_eq!((g.cursor, g.last, g.word(1176)), (positions[4], 1023, 0));
@@ -461,4 +470,62 @@ fn a_machine_crash_is_recovered_from_as_documented() {
     assert_eq!(header, [31, 2, 1]);
     assert_eq!(d.word(8968), 1, "one message was torn");
     assert_eq!(d.messages().len(), 29);
+}
+
+#[test]
+fn nothing_follows_the_end_that_a_recovery_sets() {
+    let t = Temp::new();
+    let ch = open(&t, &small());
+    send(&mut ch.producer().unwrap(), 1..31);
+    drop(ch);
+    // The last three payloads did not reach the disk; their slots did.
+    let page = t.dir().page(1);
+    for slot in 27..30 {
+        let at = page.payload_at + 8 * page.place(slot).0;
+        t.write("page-0000000001", at as u64, b"torn");
+    }
+    t.reboot();
+    let ch = open(&t, &small());
+    ch.producer().unwrap().send(b"after", 0).unwrap();
+    let from = |start| {
+        let flags = AUTO_NEXT_PAGE;
+        let o = SubscribeOptions {
+            start,
+            flags,
+            ..Default::default()
+        };
+        let mut c = ch.subscribe(None, &o).unwrap();
+        take(&mut c).position
+    };
+    assert_eq!(from(EARLIEST), 65_536);
+    assert_eq!(from(last(3)), 65_536 + 25);
+    for slot in 27..31 {
+        assert_eq!(from(65_536 + slot), 1025 << 16, "from slot {slot}");
+    }
+    assert_eq!(t.dir().word(8968), 3);
+}
+
+#[test]
+fn a_spare_file_is_cleared_though_its_tail_did_not_reach_the_disk() {
+    let t = Temp::new();
+    let ch = open(&t, &small());
+    send(&mut ch.producer().unwrap(), 1..131);
+    drop(ch);
+    // Page 1 is dropped, and its file not reused yet, when the machine crashes.
+    let d = t.dir();
+    assert!(d.newest() >= 2 && d.oldest() == 1);
+    t.write("channel", 8192, &(d.word(8192) + (1 << 26)).to_le_bytes());
+    t.write("page-0000000001", 256, &[0; 8]);
+    t.reboot();
+    let ch = open(&t, &small());
+    let mut p = ch.producer().unwrap();
+    send(&mut p, 1..131);
+    let d = t.dir();
+    assert!(!d.names().contains(&"page-0000000001"), "it was reused");
+    let sent = d.messages();
+    let sent = &sent[sent.len() - 130..];
+    assert!(sent
+        .iter()
+        .zip(1..)
+        .all(|(m, i)| m.sound && m.payload == body(i)));
 }

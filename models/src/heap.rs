@@ -14,9 +14,9 @@ use crate::sync::{AcqRel, Acquire, Memory, Ordering, Relaxed, Release, SeqCst};
 pub(crate) enum Fault {
     /// Nothing: the protocol as it is.
     None,
-    /// Accesses to the word are relaxed.
+    /// Accesses to the word are relaxed, and no fence stands in for it.
     Relaxed(usize),
-    /// SeqCst is no more than AcqRel.
+    /// SeqCst is no more than AcqRel. No fault for the protocols that do not ask for more.
     Unfenced,
     /// A read-modify-write of the word is a load, and later a store.
     Torn(usize),
@@ -32,10 +32,33 @@ pub(crate) const IMMORTAL: usize = usize::MAX;
 /// The end of a fuse, thrown through the engine's frames: nothing of them runs any more.
 struct Death;
 
+/// A word of the model. Loom remembers only the last access of an atomic, and a thread that loads a word
+/// before it changes it hides from loom that others loaded it in between: their order is never
+/// tried. So every access goes through a turnstile first, where all accesses conflict.
+struct Word {
+    turnstile: AtomicU64,
+    value: AtomicU64,
+}
+
+impl Word {
+    fn new(value: u64) -> Word {
+        Word {
+            turnstile: AtomicU64::new(0),
+            value: AtomicU64::new(value),
+        }
+    }
+
+    /// The word, for one access.
+    fn pass(&self) -> &AtomicU64 {
+        self.turnstile.swap(0, Relaxed);
+        &self.value
+    }
+}
+
 /// One actor's way to the words. Clones are the same actor.
 #[derive(Clone)]
 pub(crate) struct Mem {
-    words: Arc<BTreeMap<usize, AtomicU64>>,
+    words: Arc<BTreeMap<usize, Word>>,
     fault: Fault,
     fuse: Arc<AtomicUsize>,
     /// It made a SeqCst write that no fence has followed yet.
@@ -46,7 +69,10 @@ impl Mem {
     /// A memory with these words; every other one reads 0 and must not be written, so that a look over
     /// 1,024 records costs the checker nothing.
     pub(crate) fn new(words: &[(usize, u64)]) -> Mem {
-        let words = words.iter().map(|&(at, value)| (at, AtomicU64::new(value))).collect();
+        let words = words
+            .iter()
+            .map(|&(at, value)| (at, Word::new(value)))
+            .collect();
         Mem {
             words: Arc::new(words),
             fault: Fault::None,
@@ -81,7 +107,7 @@ impl Mem {
 
     fn word(&self, at: usize) -> &AtomicU64 {
         match self.words.get(&at) {
-            Some(word) => word,
+            Some(word) => word.pass(),
             None => panic!("the model has no word at {at}"),
         }
     }
@@ -90,17 +116,18 @@ impl Mem {
     fn order(&self, at: usize, asked: Ordering) -> Ordering {
         match self.fault {
             Fault::Relaxed(weak) if weak == at => Relaxed,
-            Fault::Unfenced if asked == SeqCst => AcqRel,
+            Fault::Relaxed(_) | Fault::Unfenced if asked == SeqCst => AcqRel,
             _ => asked,
         }
     }
 
-    /// A read-modify-write: `change` says what to store, or that nothing is.
+    /// A read-modify-write: whole, as `real` does it, or torn: `change` says what is stored, if anything.
     fn update(
         &self,
         at: usize,
         order: Ordering,
         change: impl Fn(u64) -> Option<u64>,
+        real: impl Fn(&AtomicU64, Ordering) -> Result<u64, u64>,
     ) -> Result<u64, u64> {
         self.burn();
         let order = self.order(at, order);
@@ -109,17 +136,13 @@ impl Mem {
             let seen = word.load(Acquire);
             match change(seen) {
                 Some(new) => {
-                    word.store(new, Release);
+                    self.word(at).store(new, Release);
                     Ok(seen)
                 }
                 None => Err(seen),
             }
         } else {
-            let failure = match order {
-                Relaxed => Relaxed,
-                _ => Acquire,
-            };
-            word.fetch_update(order, failure, change)
+            real(word, order)
         };
         if done.is_ok() && order == SeqCst {
             self.announced.store(true, Relaxed);
@@ -127,8 +150,15 @@ impl Mem {
         done
     }
 
-    fn set(&self, at: usize, order: Ordering, change: impl Fn(u64) -> u64) -> u64 {
-        let (Ok(was) | Err(was)) = self.update(at, order, |seen| Some(change(seen)));
+    fn set(
+        &self,
+        at: usize,
+        order: Ordering,
+        change: impl Fn(u64) -> u64,
+        real: impl Fn(&AtomicU64, Ordering) -> u64,
+    ) -> u64 {
+        let whole = |word: &AtomicU64, order| Ok(real(word, order));
+        let (Ok(was) | Err(was)) = self.update(at, order, |seen| Some(change(seen)), whole);
         was
     }
 }
@@ -136,7 +166,10 @@ impl Mem {
 impl Memory for Mem {
     fn load(&self, at: usize, order: Ordering) -> u64 {
         self.burn();
-        let Some(word) = self.words.get(&at) else { return 0 };
+        let Some(word) = self.words.get(&at) else {
+            return 0;
+        };
+        let word = word.pass();
         match self.order(at, order) {
             SeqCst => {
                 if self.announced.swap(false, Relaxed) {
@@ -163,20 +196,33 @@ impl Memory for Mem {
         match self.fault {
             Fault::Blind(blind) if blind == at => Ok(self.swap(at, new, order)),
             Fault::Deaf(deaf) if deaf == at => Err(self.load(at, Acquire)),
-            _ => self.update(at, order, |seen| (seen == old).then_some(new)),
+            _ => self.update(
+                at,
+                order,
+                |seen| (seen == old).then_some(new),
+                |word, order| {
+                    let failure = if order == Relaxed { Relaxed } else { Acquire };
+                    word.compare_exchange(old, new, order, failure)
+                },
+            ),
         }
     }
     fn add(&self, at: usize, value: u64, order: Ordering) -> u64 {
-        self.set(at, order, |seen| seen.wrapping_add(value))
+        self.set(
+            at,
+            order,
+            |seen| seen.wrapping_add(value),
+            |w, o| w.fetch_add(value, o),
+        )
     }
     fn swap(&self, at: usize, value: u64, order: Ordering) -> u64 {
-        self.set(at, order, |_| value)
+        self.set(at, order, |_| value, |w, o| w.swap(value, o))
     }
     fn or(&self, at: usize, value: u64, order: Ordering) -> u64 {
-        self.set(at, order, |seen| seen | value)
+        self.set(at, order, |seen| seen | value, |w, o| w.fetch_or(value, o))
     }
     fn and(&self, at: usize, value: u64, order: Ordering) -> u64 {
-        self.set(at, order, |seen| seen & value)
+        self.set(at, order, |seen| seen & value, |w, o| w.fetch_and(value, o))
     }
 }
 

@@ -15,9 +15,9 @@ use crate::engine::abandoned::Watch;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_CORRUPT, DC_E_POISONED};
 use crate::layout::control::{
-    ABANDONED, DURABLE, DURABLE_THEN, FLUSHED, FLUSHING, LOCK_FLUSH, NAMED, POISONED,
+    ABANDONED, DURABLE, DURABLE_THEN, FLUSHED, FLUSHING, LOCK_FLUSH, LOCK_FLUSH_BESIDE, NAMED,
+    POISONED,
 };
-use crate::layout::group::FLOOR;
 use crate::layout::{page_of, position, slot_of};
 use crate::options::CHECKSUM_OFF;
 use crate::sync::{AcqRel, Acquire, Memory, Release, SeqCst};
@@ -69,8 +69,8 @@ impl Shared {
             if count != Some(flushed) {
                 (since, count) = (clock::now_ns(), Some(flushed));
             }
-            let stalled = clock::now_ns() - since > u64::from(self.stall_timeout_ms) * 1_000_000;
-            let most = match self.try_flush(stalled)? {
+            let stalls = (clock::now_ns() - since) / (u64::from(self.stall_timeout_ms) * 1_000_000);
+            let most = match self.try_flush(stalls)? {
                 true if self.durable() >= target => return Ok(()),
                 // Somebody in front is between claim and publication.
                 true if self.stands_still(&mut moved, &mut reached) => return Err(self.stuck()),
@@ -117,24 +117,34 @@ impl Shared {
         )
     }
 
-    /// Flush what is published, unless somebody else is at it (false), and not for too long. A second
-    /// flusher beside a suspended one finds `FLUSHING` set, dirties the range anew, and so trusts only
-    /// its own flush; the first one's outcome still counts when it comes.
-    fn try_flush(&self, others_stalled: bool) -> Result<bool> {
+    /// Flush what is published, unless somebody else is at it (false). One who is at it for `stalls`
+    /// times the stall timeout is taken for suspended, and one more may flush beside: it finds
+    /// `FLUSHING` set, dirties the range anew, and so trusts only its own flush; the first one's outcome
+    /// still counts when it comes.
+    fn try_flush(&self, stalls: u64) -> Result<bool> {
         let mut local = self.flushing.try_lock();
-        let locked = local.is_some()
-            && lock::try_exclusive(&self.file, LOCK_FLUSH, 1)
-                .map_err(|e| self.os_dir(e, "lock"))?;
-        if !locked && !others_stalled {
-            return Ok(false);
+        let lock =
+            |byte| lock::try_exclusive(&self.file, byte, 1).map_err(|e| self.os_dir(e, "lock"));
+        let mut byte = LOCK_FLUSH;
+        let mut _second = None;
+        if local.is_none() || !lock(LOCK_FLUSH)? {
+            local = None;
+            byte = LOCK_FLUSH_BESIDE + stalls.min(64);
+            _second = if stalls > 0 {
+                self.beside.try_lock()
+            } else {
+                None
+            };
+            if _second.is_none() || !lock(byte)? {
+                return Ok(false);
+            }
         }
+        let locked = byte == LOCK_FLUSH;
         let result = match &mut local {
             Some(watch) => self.flush(watch, locked),
             None => self.flush(&mut Watch::default(), locked),
         };
-        if locked {
-            lock::unlock(&self.file, LOCK_FLUSH, 1);
-        }
+        lock::unlock(&self.file, byte, 1);
         self.ctl.add(FLUSHED, 1, SeqCst);
         futex::wake(self.ctl.futex(FLUSHED), i32::MAX);
         result.map(|()| true)
@@ -231,11 +241,7 @@ impl Shared {
             let slot = slot + page.view.decided(slot, usize::MAX);
             at = position(page.number(), slot);
             match page.view.look(slot) {
-                Look::Unpublished => {
-                    if !self.settle(&page, slot, watch) {
-                        return Ok(at);
-                    }
-                }
+                Look::Unpublished if !self.settle(&page, slot, watch) => return Ok(at),
                 Look::End if page.number() < self.newest() => {
                     at = position(self.page_after(page.number())?, 0);
                 }
@@ -270,10 +276,7 @@ impl Shared {
     /// Put the acknowledgements of every group on stable storage.
     pub(crate) fn flush_groups(&self) -> Result<()> {
         for group in self.with_groups(self.window().groups, <[_]>::to_vec)? {
-            // Not while somebody seeks: the floor goes back with the group then.
-            if let Some(_seek) = group.try_seek() {
-                group.mem().raise(FLOOR, group.floor(), AcqRel);
-            }
+            group.raise_floor();
             if let Err(e) = group.fd.sync_data() {
                 self.poison();
                 let why = crate::sys::errno::text(e);

@@ -63,6 +63,38 @@ impl Group {
         self.view.floor()
     }
 
+    /// Note durably-to-be what is acknowledged by now. A seek meanwhile makes it look again.
+    pub(crate) fn raise_floor(&self) {
+        // Bounded: a failed exchange means another flush or a seek.
+        for _ in 0..1000 {
+            let seen = self.mem().load(FLOOR, SeqCst);
+            let (floor, seeks) = group::floor_of(seen);
+            let to = group::floor_word(floor.max(self.floor()), seeks);
+            if self.mem().cas(FLOOR, seen, to, SeqCst).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// A seek: the floor is at most `to` from here on.
+    pub(crate) fn lower_floor(&self, to: u64) {
+        // Bounded: a failed exchange means a flush.
+        for _ in 0..1_000_000 {
+            let seen = self.mem().load(FLOOR, SeqCst);
+            let (floor, seeks) = group::floor_of(seen);
+            let word = group::floor_word(floor.min(to), seeks + 1);
+            if self.mem().cas(FLOOR, seen, word, SeqCst).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Whether somebody is seeking, of this open or another one.
+    pub(crate) fn seek_under_way(&self) -> bool {
+        self.seeking.try_lock().is_none()
+            || lock::held_by_other(&self.fd, LOCK_SEEK, 1).unwrap_or(true)
+    }
+
     /// Live consumers: entries that somebody owns as a consumer's own.
     pub(crate) fn live_consumers(&self) -> usize {
         (0..self.entries()).filter(|&e| self.is_consumer(e)).count()
@@ -346,7 +378,7 @@ impl Shared {
                 .pack(),
                 Relaxed,
             );
-            mem.store(FLOOR, start, Relaxed);
+            mem.store(FLOOR, group::floor_word(start, 0), Relaxed);
             fd.sync_data()?;
             match self
                 .dir

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     preparing: Mutex<()>,
     /// Held by the thread that flushes, with what it knows of the unpublished claim in front.
     flushing: Mutex<crate::engine::abandoned::Watch>,
+    /// Held by the thread that flushes beside a suspended flusher.
+    beside: Mutex<()>,
     /// The page the library thread is asked to prepare; 0: none.
     wanted_page: AtomicU64,
     /// When the last interval flush began, in coarse milliseconds.

@@ -154,6 +154,10 @@ pub(super) fn open(path: &Path, o: &Options) -> Result<Shared> {
             },
             Err(libc::ENOENT) => {
                 let names = dir.list().map_err(|e| os(e, "list", path))?;
+                if names.iter().any(|n| n == CHANNEL_FILE) {
+                    // Created just now.
+                    continue;
+                }
                 if let Some(stranger) = names.iter().find(|n| !is_temporary(n)) {
                     let why = format!("is neither empty nor a channel (it has \"{stranger}\")");
                     return Err(not_a_channel(path, &why));
@@ -431,6 +435,7 @@ fn map_shared(path: &Path, dir: Dir, file: Fd, o: &Options, sb: &Superblock) -> 
         handles: Mutex::new(HandleTable::new(read_only)),
         preparing: Mutex::new(()),
         flushing: Mutex::new(Default::default()),
+        beside: Mutex::new(()),
         wanted_page: AtomicU64::new(0),
         last_flush: AtomicU64::new(0),
         users: AtomicUsize::new(0),
@@ -542,7 +547,7 @@ pub(super) fn destroy(path: &Path) -> Result<()> {
         return Err(os(libc::ENOENT, "find a channel in", path));
     }
     let gone = Superblock {
-        sequence: sb.sequence + 1,
+        sequence: sb.sequence.saturating_add(1),
         state: STATE_DESTROYED,
         ..sb
     };

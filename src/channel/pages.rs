@@ -34,7 +34,8 @@ pub(crate) struct PageFile {
     inode: u64,
     generation: u64,
     pins: Mutex<usize>,
-    /// Bytes from the start of the file that may be written without a fault.
+    /// Bytes of the file, from `first` to `populated`, that may be written without a fault.
+    first: AtomicUsize,
     populated: AtomicUsize,
 }
 
@@ -117,16 +118,17 @@ impl Page {
 
     /// Make ready for a producer: the table, and some payload from where messages are being added.
     pub(crate) fn prepare_to_write(&self) -> Os<()> {
-        if self.file.populated.load(Relaxed) > 0 {
-            return Ok(());
+        let (file, geometry) = (&self.file, &self.view.geometry);
+        let payload = geometry.payload_at();
+        let tail = self.view.tail().units.min(geometry.units());
+        let from = (payload + tail as usize * UNIT) & !4095;
+        // What lies before the first producer's place is not needed, until the file is another page.
+        if from < file.first.load(Relaxed) {
+            file.map.populate_write(0, payload)?;
+            file.populated.store(from, Relaxed);
+            file.first.store(from, Relaxed);
         }
-        let payload = self.view.geometry.payload_at();
-        self.file.map.populate_write(0, payload)?;
-        let tail = self.view.tail().units.min(self.view.geometry.units()) as usize * UNIT;
-        self.file
-            .populated
-            .fetch_max((payload + tail) & !4095, Relaxed);
-        self.populate(((tail + POPULATE_STEP) as u64 / UNIT as u64).min(self.view.geometry.units()))
+        self.populate((tail + (POPULATE_STEP / UNIT) as u64).min(geometry.units()))
     }
 
     /// Make payload writable without faults up to a unit.
@@ -369,6 +371,7 @@ impl Shared {
             inode: stat.ino,
             generation: self.generation,
             pins: Mutex::new(0),
+            first: AtomicUsize::new(usize::MAX),
             populated: AtomicUsize::new(0),
         });
         cache.files.push(file.clone());

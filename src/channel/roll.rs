@@ -79,11 +79,17 @@ impl Shared {
         // Bounded by the progress of others: each round follows a page that somebody else filled.
         loop {
             let newest = self.newest();
-            if self.window().oldest > self.newest() {
+            if self.window().oldest > self.newest() || self.ctl.load(NEWEST, Acquire) != newest {
+                // Other values than these two are damage; a newer one is simply looked at again.
+                let raw = self.ctl.load(NEWEST, Acquire);
+                if raw == self.newest() && raw >= self.window().oldest {
+                    continue;
+                }
                 return Err(fail!(
                     DC_E_CORRUPT,
-                    "{}: the oldest page has a higher number than the newest",
-                    self.path.display()
+                    "{}: page {raw} cannot be the newest where page {} is the oldest",
+                    self.path.display(),
+                    self.window().oldest
                 ));
             }
             if newest == sealed {
@@ -277,7 +283,10 @@ impl Shared {
         // A spare that is taken away while it is prepared (a cleaner, a lost race) is replaced.
         for _ in 0..8 {
             let spare = match self.take_spare()? {
-                Some(spare) => spare,
+                Some(spare) => {
+                    self.forget_durably(&spare)?;
+                    spare
+                }
                 None => self.new_file(number)?,
             };
             match self.dress(&spare, number) {
@@ -293,6 +302,20 @@ impl Shared {
             libc::EAGAIN,
             format_args!("{}: cannot link a page", self.path.display()),
         ))
+    }
+
+    /// Before a file is reused whose page was (partly) on stable storage: that the page was dropped must
+    /// be there first. Otherwise a power cut could bring the old name and the old table back with the
+    /// new payload, and what was confirmed once is believed without a look.
+    fn forget_durably(&self, spare: &Spare) -> Result<()> {
+        let was = page_number(&spare.name).unwrap_or(0);
+        if self.durable() > position(was, 0) {
+            if let Err(e) = self.file.sync_data() {
+                self.poison();
+                return Err(self.os_dir(e, "flush the channel file in"));
+            }
+        }
+        Ok(())
     }
 
     /// A file of a dropped page that nobody uses, locked; the others that are in use lose their names.

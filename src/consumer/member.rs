@@ -11,13 +11,13 @@ use crate::engine::cursor::Claimed;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_E_BUSY, DC_E_LIMIT};
 use crate::layout::group::{
-    entry_at, held, held_at, held_word, CONSUMERS, ENTRY_MAX, FLOOR, GAP, HELD_MAX, HELD_TOP,
-    LOCK_SEEK, LOST, RETURNED, SEEKING,
+    entry_at, held, held_at, held_word, CONSUMERS, ENTRY_MAX, GAP, HELD_MAX, HELD_TOP, LOST,
+    RETURNED, SEEKING,
 };
 use crate::layout::{page_of, position, slot_of};
 use crate::options::{ConsumerInfo, Message, SubscribeOptions, ACK_MANUAL, ACK_NEXT, ACK_RECEIVE};
 use crate::sync::{Acquire, Memory, Release, SeqCst};
-use crate::sys::{clock, lock};
+use crate::sys::clock;
 
 /// Claimed ahead while alone in the group.
 const PREFETCH_ALONE: usize = 32;
@@ -502,10 +502,12 @@ impl Member {
         }
         let moved = alone && {
             // A machine crash must find the floor at or before the new place.
-            let floor = group.mem().load(FLOOR, Acquire);
-            group.mem().store(FLOOR, floor.min(target), SeqCst);
+            group.lower_floor(target);
             // Bounded: no claim gets by, only page hops and dropped pages move the cursor.
-            (0..100_000).any(|_| group.view.move_cursor(group.view.cursor(), target))
+            let moved = (0..100_000).any(|_| group.view.move_cursor(group.view.cursor(), target));
+            // Whoever computed a floor before the move does not get to store it after.
+            group.lower_floor(target);
+            moved
         };
         for entry in (0..ENTRY_MAX).filter(|e| dead[e / 64] >> (e % 64) & 1 != 0) {
             if moved {
@@ -533,7 +535,7 @@ impl Member {
         if self.seek_seen == 0 {
             self.seek_seen = now;
         }
-        let alive = lock::held_by_other(&self.group.fd, LOCK_SEEK, 1).unwrap_or(true);
+        let alive = self.group.seek_under_way();
         let patience = if alive {
             u64::from(core.shared.stall_timeout_ms)
         } else {

@@ -50,6 +50,7 @@ pub unsafe extern "C" fn dc_open(
     const CALL: &str = "dc_open";
     // SAFETY: the header demands pointers that are valid for this call.
     guard_unit(|| unsafe {
+        super::keep_quiet();
         let out = Out::new(CALL, out)?;
         let path = args::path(CALL, path)?;
         let options = match options.is_null() {

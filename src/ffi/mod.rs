@@ -6,8 +6,7 @@
 //! written for a C programmer, in C terms; what only a maintainer needs to know is a plain comment.
 //!
 //! No panic crosses: [`guard`] turns one into `DC_E_INTERNAL`. The default panic hook would print a
-//! line first; no hook is installed, because the hook belongs to the program, and nothing below is
-//! meant to panic on any input: that line is a bug to report, not a way to report errors.
+//! line first; the C libraries, which have a Rust runtime of their own, silence it ([`keep_quiet`]).
 
 // What the caller owes is said in the header in C terms, function by function.
 #![allow(clippy::missing_safety_doc)]
@@ -66,13 +65,23 @@ fn failed(code: c_int) -> c_int {
 const INTERRUPTED: c_int = -libc::EINTR;
 const CANCELED: c_int = -libc::ECANCELED;
 
+/// No call prints: have a panic say nothing, in the C libraries, whose panic hook is theirs alone (in a
+/// Rust program it is the program's). Every handle comes from an open, so opening is where it is done.
+fn keep_quiet() {
+    #[cfg(feature = "capi")]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    }
+}
+
 #[cold]
 fn internal(payload: Box<dyn Any + Send>) -> c_int {
     // Its destructor could panic again, with nobody left to catch that.
     std::mem::forget(payload);
     fail!(
         DC_E_INTERNAL,
-        "disk_chan has a bug: a call panicked; please report the line on stderr"
+        "disk_chan has a bug: a call panicked; the handle should not be used any more"
     )
     .code()
 }

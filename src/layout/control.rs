@@ -86,6 +86,8 @@ pub(crate) const LOCK_OPEN: u64 = 1 << 32;
 pub(crate) const LOCK_READERS: u64 = LOCK_OPEN + 3;
 /// Held while flushing.
 pub(crate) const LOCK_FLUSH: u64 = LOCK_OPEN + 1;
+/// Held, at one of 64 bytes from here on, by one who flushes beside suspended flushers.
+pub(crate) const LOCK_FLUSH_BESIDE: u64 = LOCK_OPEN + 1024;
 /// Held while preparing the next page.
 pub(crate) const LOCK_PREPARE: u64 = LOCK_OPEN + 2;
 /// Held by each open on its member record.

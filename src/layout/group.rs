@@ -28,8 +28,8 @@ pub(crate) const DELETED: usize = 1192;
 pub(crate) const LOST: usize = 1280;
 /// Redeliveries.
 pub(crate) const REDELIVERED: usize = 1288;
-/// Everything before this position was acknowledged when it was last computed: what a machine crash
-/// resets the cursor to.
+/// Everything before this position (54 bits) was acknowledged when it was last computed: what a machine
+/// crash resets the cursor to. The low 10 bits count seeks, so that none is overtaken by a flush.
 pub(crate) const FLOOR: usize = 1296;
 
 /// Bytes of the header.
@@ -135,6 +135,15 @@ impl Lease {
             _ => Lease::Idle,
         }
     }
+}
+
+/// A floor word.
+pub(crate) fn floor_word(position: u64, seeks: u64) -> u64 {
+    (position << 10) | (seeks & 1023)
+}
+/// Read a floor word: position and count of seeks.
+pub(crate) fn floor_of(word: u64) -> (u64, u64) {
+    (word >> 10, word & 1023)
 }
 
 /// A held word: the message at `position` was handed out `deliveries` times and not acknowledged.

@@ -227,6 +227,17 @@ UNUSED static void kill_and_wait(pid_t pid) {
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+/* Whether another user gets to the test's directory at all, once it is opened up. Needs root. */
+UNUSED static int nobody_can_come(void) {
+    int status = 0;
+    SYS(chmod(test_dir, 0755));
+    pid_t pid = fork();
+    SYS(pid);
+    if (pid == 0) _exit(setgid(65534) == 0 && setuid(65534) == 0 && access(test_dir, R_OK | X_OK) == 0 ? 0 : 1);
+    SYS(waitpid(pid, &status, 0));
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* Waits for another process or thread to reach a stage. */
 UNUSED static void await(_Atomic int *stage, int value) {
     int64_t limit = now_ms() + (int64_t)LONG_MS * 2 * test_scale();

@@ -43,6 +43,7 @@ static void produces(void *argument) {
             void *data;
             CHECK_OK(dc_reserve(p, len, -1, &data));
             memcpy(data, load[0], len);
+            if (random_number(&random) % 2) usleep(random_number(&random) % 1000); /* here to be killed or stopped */
             while ((code = dc_commit(p, len)) == DC_AGAIN) sleep_ms(1);
             sent = 1;
         } else {
@@ -154,7 +155,7 @@ static void kills(uint32_t retention, long rounds, uint64_t seed, int stops) {
     dc_channel_info i = channel_info(channel);
     CHECK(i.producers == 0 && i.consumers == 0 && i.recoveries == 0 && i.poisoned == 0);
     CHECK_RANGE(disk_of(chan_path), 1, 40 << 20); /* the dead leave no heaps of files */
-    CHECK(total > 1000 && repeated > 0);
+    CHECK(total > 1000 && repeated > 0 && i.abandoned > 0); /* or nobody was killed where it matters */
 }
 
 /* [S76 S81 S82 S140 S138 S134] */

@@ -129,6 +129,31 @@ TEST(s083_prefetched_by_a_closed_one) {
     take_nothing(c);
 }
 
+/* A ring does not wait: what a dead consumer held is gone with its page, and nothing else comes in its place. */
+TEST(s082_what_the_ring_dropped_does_not_come_again) {
+    dc_channel *channel = open_small();
+    dc_producer *p = producer_of(channel);
+    send_numbers(p, 0, 20);
+    pid_t pid;
+    start_holder(5, DC_ACK_MANUAL, 0, &pid);
+    send_numbers(p, 20, 500);
+    kill_and_wait(pid);
+    dc_consumer *c = subscribe_ack(channel, "g", DC_ACK_NEXT);
+    dc_message m;
+    uint64_t next = 0, lagged = 0;
+    for (int code; (code = receive(c, &m, 1500)) != DC_AGAIN;) {
+        lagged += code == DC_LAGGED;
+        if (code == DC_LAGGED) continue;
+        CHECK_OK(code);
+        CHECK(number_of(&m) >= next && number_of(&m) < 500);
+        CHECK_EQ(m.flags, number_of(&m) < 5 ? DC_MESSAGE_REDELIVERED : 0);
+        next = number_of(&m) + 1;
+    }
+    CHECK(next == 500 && lagged <= 2);
+    dc_group_info i = group_info(channel, "g");
+    CHECK(i.lag == 0 && i.unacked == 0 && i.lost > 0);
+}
+
 static dc_consumer *subscribe_prefetch(dc_channel *channel, const char *group, uint32_t prefetch) {
     dc_subscribe_options o = DC_SUBSCRIBE_OPTIONS_INIT;
     o.prefetch = prefetch;

@@ -236,6 +236,22 @@ TEST(s120_1024_handles_a_channel) {
     take_numbers(subscribe(channel, "g", NULL), 1, 3);
 }
 
+/* [S20 S11] */
+TEST(s120_1024_opens_of_a_channel) {
+    many_descriptors();
+    static dc_channel *channel[1100];
+    dc_options o = small_options();
+    int n = 0, code = DC_OK;
+    while (n < 1100 && (code = dc_open(chan_path, &o, &channel[n])) == DC_OK) n++;
+    CHECK_CODE(code, DC_E_LIMIT);
+    CHECK(channel[n] == NULL);
+    CHECK_EQ(n, 1024);
+    dc_close(channel[77]);
+    CHECK_OK(dc_open(chan_path, &o, &channel[77]));
+    send_number(producer_of(channel[77]), 1);
+    take_first(subscribe(channel[1023], "g", NULL), 1);
+}
+
 TEST(s116_group_figures_are_exact) {
     dc_channel *channel = open_small();
     dc_producer *p = producer_of(channel);

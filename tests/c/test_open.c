@@ -83,7 +83,10 @@ TEST(s108_flags_say_what_must_exist) {
 TEST(s108_missing_parent_is_enoent) {
     char path[700];
     snprintf(path, sizeof path, "%s/none/channel", test_dir);
-    open_fails(path, NULL, -ENOENT);
+    dc_channel *channel = (dc_channel *)&channel;
+    CHECK_CODE(dc_open(path, NULL, &channel), -ENOENT);
+    CHECK(channel == NULL);
+    CHECK_TEXT("/none");
     CHECK_EQ(entries_in(test_dir), 0);
 }
 
@@ -142,7 +145,7 @@ static void as_nobody(void *unused) {
 
 TEST(s135_no_permission_is_eacces) {
     if (geteuid() != 0) SKIP("needs root, to become somebody else");
-    SYS(chmod(test_dir, 0755));
+    if (!nobody_can_come()) SKIP("no way to %s for another user", test_dir);
     dc_close(open_small());
     wait_success(spawn(as_nobody, NULL));
     CHECK_EQ(entries_in(test_dir), 1);

@@ -137,6 +137,22 @@ TEST(s073_a_batch_never_crosses_a_page) { batches(0); }
 
 TEST(s073_a_batch_under_auto_next_page) { batches(DC_AUTO_NEXT_PAGE); }
 
+/* However large the page and the array: some hundreds at once at most, and all of them in the end. */
+TEST(s073_batches_from_a_large_page) {
+    dc_options o = DC_OPTIONS_INIT;
+    dc_channel *channel = open_at(chan_path, &o);
+    dc_producer *p = producer_of(channel);
+    dc_consumer *c = subscribe(channel, "g", NULL);
+    static dc_message m[2000];
+    send_numbers(p, 0, 2000);
+    for (uint64_t next = 0; next < 2000;) {
+        size_t received;
+        CHECK_OK(dc_recv_batch(c, m, 2000, 0, &received));
+        CHECK_RANGE(received, 1, 255);
+        for (size_t i = 0; i < received; i++) CHECK_EQ(number_of(&m[i]), next++);
+    }
+}
+
 TEST(s074_out_is_written_only_with_a_message) {
     dc_channel *channel = open_small();
     dc_producer *p = producer_of(channel);

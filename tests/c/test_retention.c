@@ -64,6 +64,27 @@ TEST(s103_live_drops_what_only_absent_groups_want) {
     CHECK_EQ(group_info(channel, "g").lost, n - kept - first);
 }
 
+static void holds_and_waits(void *stage) {
+    dc_channel *channel = open_flags(DC_EXISTING);
+    take_first(subscribe_ack(channel, "g", DC_ACK_MANUAL), 0);
+    atomic_store((_Atomic int *)stage, 1);
+    for (;;) pause();
+}
+
+/* [S81] The dead hold nothing back. */
+TEST(s103_live_lets_go_of_the_dead) {
+    _Atomic int *stage = shared_memory(4096);
+    dc_channel *channel = open_retain(DC_RETAIN_LIVE);
+    dc_producer *p = producer_of(channel);
+    send_number(p, 0);
+    pid_t pid = spawn(holds_and_waits, stage);
+    await(stage, 1);
+    uint64_t sent = send_until_full(p, 1);
+    CHECK_CODE(dc_send(p, &sent, sizeof sent, 200), DC_AGAIN);
+    kill_and_wait(pid);
+    for (int n = 0; n < 200; n++) CHECK_OK(dc_send(p, &sent, sizeof sent, LONG_MS));
+}
+
 /* [S63] */
 TEST(s104_unread_keeps_all_even_with_no_group) {
     dc_channel *channel = open_retain(DC_RETAIN_UNREAD);

@@ -32,20 +32,36 @@ impl Child {
 
     /// Waits until it has marked this; what it wrote behind the mark.
     pub fn expect(&mut self, name: &str) -> String {
-        let mark = format!("@{name} ");
+        self.expect_or_end(name, "").unwrap_or_default()
+    }
+
+    /// The next of these marks; `None` at the last one.
+    pub fn expect_or_end(&mut self, name: &str, end: &str) -> Option<String> {
+        let (mark, end) = (format!("@{name} "), format!("@{end} "));
         let mut line = String::new();
         loop {
             line.clear();
-            assert!(self.out.read_line(&mut line).unwrap() > 0, "it ended before \"{name}\"");
+            assert!(
+                self.out.read_line(&mut line).unwrap() > 0,
+                "it ended before \"{name}\""
+            );
             if let Some(rest) = line.strip_prefix(&mark) {
-                return rest.trim_end().to_string();
+                return Some(rest.trim_end().to_string());
+            }
+            if line.starts_with(&end) {
+                return None;
             }
         }
     }
 
     /// Lets it go on from [`told`].
     pub fn tell(&mut self) {
-        self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        self.process
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(b"\n")
+            .unwrap();
     }
 
     pub fn signal(&self, signal: i32) {
@@ -65,14 +81,21 @@ impl Child {
 
     pub fn kill(mut self) {
         self.process.kill().unwrap();
-        assert_eq!(self.process.wait().unwrap().signal(), Some(libc::SIGKILL), "it ended by itself");
+        assert_eq!(
+            self.process.wait().unwrap().signal(),
+            Some(libc::SIGKILL),
+            "it ended by itself"
+        );
     }
 
     pub fn succeed(mut self) {
         // Read on, or it might block on a full pipe.
         let mut rest = String::new();
         while self.out.read_line(&mut rest).unwrap_or(0) > 0 {}
-        assert!(self.process.wait().unwrap().success(), "the process failed (see above)");
+        assert!(
+            self.process.wait().unwrap().success(),
+            "the process failed (see above)"
+        );
     }
 }
 
@@ -85,7 +108,9 @@ impl Drop for Child {
 
 /// In a child: plays its role. In the test run itself: nothing.
 pub fn play(act: impl FnOnce(&str, &[&str])) {
-    let Ok(words) = std::env::var(ROLE) else { return };
+    let Ok(words) = std::env::var(ROLE) else {
+        return;
+    };
     // SAFETY: plain integers. It must not outlive its test, nor hang for ever.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
