@@ -9,9 +9,9 @@ for tool in fmt clippy; do
     }
 done
 echo "== formatting"
-cargo fmt --check
+cargo fmt --all --check
 echo "== clippy"
-cargo clippy --quiet --locked --all-targets -- -D warnings
+cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 cargo clippy --quiet --locked --all-targets --features capi -- -D warnings
 echo "== header"
 generated=$(mktemp)

@@ -21,7 +21,7 @@ add() {
 summary=
 
 echo "== cargo test"
-cargo test --locked --no-fail-fast 2>&1 | tee "$log"
+cargo test --locked --workspace --no-fail-fast 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
 read -r p f < <(awk '/^test result:/ { for (i = 2; i <= NF; i++) { if ($i == "passed;") p += $(i-1); if ($i == "failed;") f += $(i-1) } }
     END { print p + 0, f + 0 }' "$log")
