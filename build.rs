@@ -5,20 +5,15 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 /// The files of the C ABI, in the header's order. Only these are read: nothing else can leak into it.
-const SOURCES: [&str; 8] = [
-    "version", "codes", "options", "message", "info", "channel", "producer", "consumer",
-];
+const SOURCES: [&str; 8] =
+    ["version", "codes", "options", "message", "info", "channel", "producer", "consumer"];
 
 /// Of the shared library:
 /// - the soname carries the number of the ABI, which is not the version of the package;
 /// - nodelete: a thread of the library may be running when a program calls dlclose;
 /// - relro and now: no table of code pointers stays writable (rustc asks for it too; the promise is ours).
-const LINK_ARGS: [&str; 4] = [
-    "-Wl,-soname,libdisk_chan.so.0",
-    "-Wl,-z,nodelete",
-    "-Wl,-z,relro",
-    "-Wl,-z,now",
-];
+const LINK_ARGS: [&str; 4] =
+    ["-Wl,-soname,libdisk_chan.so.0", "-Wl,-z,nodelete", "-Wl,-z,relro", "-Wl,-z,now"];
 
 fn main() {
     for arg in LINK_ARGS {
@@ -30,10 +25,7 @@ fn main() {
 
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let header = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("disk_chan.h");
-    println!(
-        "cargo:rustc-env=DISK_CHAN_GENERATED_HEADER={}",
-        header.display()
-    );
+    println!("cargo:rustc-env=DISK_CHAN_GENERATED_HEADER={}", header.display());
     // Whoever only uses the crate does not need the header: a failure here is the test's to report.
     if let Err(reason) = generate(&root, &header) {
         let _ = std::fs::remove_file(&header);
@@ -48,10 +40,7 @@ fn generate(root: &Path, header: &Path) -> Result<(), String> {
         builder = builder.with_src(root.join("src/ffi").join(name).with_extension("rs"));
     }
     let mut text = Vec::new();
-    builder
-        .generate()
-        .map_err(|error| error.to_string())?
-        .write(&mut text);
+    builder.generate().map_err(|error| error.to_string())?.write(&mut text);
     let text = String::from_utf8(text).map_err(|error| error.to_string())?;
     std::fs::write(header, polish(&text)).map_err(|error| error.to_string())
 }

@@ -90,13 +90,7 @@ impl Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({}): {}",
-            name(self.code()),
-            self.code(),
-            self.text()
-        )
+        write!(f, "{} ({}): {}", name(self.code()), self.code(), self.text())
     }
 }
 
@@ -160,82 +154,32 @@ fn set_text(text: fmt::Arguments<'_>) {
 }
 
 fn with_text<R>(f: impl FnOnce(&[u8]) -> R) -> Option<R> {
-    TEXT.try_with(|t| t.try_borrow().ok().map(|t| f(&t.bytes[..t.len])))
-        .ok()
-        .flatten()
+    TEXT.try_with(|t| t.try_borrow().ok().map(|t| f(&t.bytes[..t.len]))).ok().flatten()
 }
 
 /// The NUL-terminated sentence of this thread's last failure (empty before the first), valid until
 /// its next failure.
 pub(crate) fn last_text_ptr() -> *const std::ffi::c_char {
-    TEXT.try_with(|t| {
-        t.try_borrow()
-            .map(|t| t.bytes.as_ptr().cast())
-            .unwrap_or(c"".as_ptr())
-    })
-    .unwrap_or(c"".as_ptr())
+    TEXT.try_with(|t| t.try_borrow().map(|t| t.bytes.as_ptr().cast()).unwrap_or(c"".as_ptr()))
+        .unwrap_or(c"".as_ptr())
 }
 
 const NAMED: &[(i32, &std::ffi::CStr, &std::ffi::CStr)] = &[
     (DC_OK, c"DC_OK", c"success"),
-    (
-        DC_END_OF_PAGE,
-        c"DC_END_OF_PAGE",
-        c"the page is read to its end: call dc_next_page",
-    ),
-    (
-        DC_LAGGED,
-        c"DC_LAGGED",
-        c"retention dropped messages this consumer had not read",
-    ),
-    (
-        DC_AGAIN,
-        c"DC_AGAIN",
-        c"no message, or no room, within the timeout",
-    ),
+    (DC_END_OF_PAGE, c"DC_END_OF_PAGE", c"the page is read to its end: call dc_next_page"),
+    (DC_LAGGED, c"DC_LAGGED", c"retention dropped messages this consumer had not read"),
+    (DC_AGAIN, c"DC_AGAIN", c"no message, or no room, within the timeout"),
     (DC_E_ARGUMENT, c"DC_E_ARGUMENT", c"invalid argument"),
-    (
-        DC_E_TOO_BIG,
-        c"DC_E_TOO_BIG",
-        c"the message can never fit a page of this channel",
-    ),
-    (
-        DC_E_CORRUPT,
-        c"DC_E_CORRUPT",
-        c"the data on disk contradicts itself or its checksum",
-    ),
-    (
-        DC_E_FORMAT,
-        c"DC_E_FORMAT",
-        c"not a channel, or a format this library does not know",
-    ),
-    (
-        DC_E_MISMATCH,
-        c"DC_E_MISMATCH",
-        c"the channel exists with other options",
-    ),
+    (DC_E_TOO_BIG, c"DC_E_TOO_BIG", c"the message can never fit a page of this channel"),
+    (DC_E_CORRUPT, c"DC_E_CORRUPT", c"the data on disk contradicts itself or its checksum"),
+    (DC_E_FORMAT, c"DC_E_FORMAT", c"not a channel, or a format this library does not know"),
+    (DC_E_MISMATCH, c"DC_E_MISMATCH", c"the channel exists with other options"),
     (DC_E_LIMIT, c"DC_E_LIMIT", c"a documented limit is reached"),
     (DC_E_BUSY, c"DC_E_BUSY", c"in use by others"),
-    (
-        DC_E_FORKED,
-        c"DC_E_FORKED",
-        c"the handle was inherited across fork: open the channel anew",
-    ),
-    (
-        DC_E_POISONED,
-        c"DC_E_POISONED",
-        c"an I/O failure made durability unknown: close and reopen",
-    ),
-    (
-        DC_E_STATE,
-        c"DC_E_STATE",
-        c"the call does not fit the state of the handle",
-    ),
-    (
-        DC_E_UNSUPPORTED,
-        c"DC_E_UNSUPPORTED",
-        c"the file system or the kernel lacks what is needed",
-    ),
+    (DC_E_FORKED, c"DC_E_FORKED", c"the handle was inherited across fork: open the channel anew"),
+    (DC_E_POISONED, c"DC_E_POISONED", c"an I/O failure made durability unknown: close and reopen"),
+    (DC_E_STATE, c"DC_E_STATE", c"the call does not fit the state of the handle"),
+    (DC_E_UNSUPPORTED, c"DC_E_UNSUPPORTED", c"the file system or the kernel lacks what is needed"),
     (DC_E_INTERNAL, c"DC_E_INTERNAL", c"a bug in the library"),
 ];
 
@@ -250,9 +194,7 @@ pub(crate) fn private_text(code: i32) -> Option<&'static std::ffi::CStr> {
 }
 
 fn name(code: i32) -> &'static str {
-    private_name(code)
-        .and_then(|n| n.to_str().ok())
-        .unwrap_or("-errno")
+    private_name(code).and_then(|n| n.to_str().ok()).unwrap_or("-errno")
 }
 
 /// A static description of any code.

@@ -5,11 +5,7 @@
 //! come and go (`channel`); a [`Consumer`] finds it by its group's cursor (`engine::cursor`) and
 //! receives it where it lies. `docs/CONCURRENCY.md` has the protocols, `docs/FORMAT.md` the bytes.
 
-#[cfg(not(all(
-    target_os = "linux",
-    target_pointer_width = "64",
-    target_endian = "little"
-)))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
 compile_error!("disk_chan runs on 64-bit little-endian Linux");
 
 mod channel;

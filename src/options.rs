@@ -119,13 +119,7 @@ pub struct Message {
 
 impl Default for Message {
     fn default() -> Message {
-        Message {
-            data: std::ptr::null(),
-            len: 0,
-            position: 0,
-            flags: 0,
-            deliveries: 0,
-        }
+        Message { data: std::ptr::null(), len: 0, position: 0, flags: 0, deliveries: 0 }
     }
 }
 

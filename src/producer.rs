@@ -48,10 +48,7 @@ struct Until {
 
 impl Until {
     fn new(timeout_ms: i32) -> Until {
-        Until {
-            timeout_ms,
-            deadline: None,
-        }
+        Until { timeout_ms, deadline: None }
     }
     fn left(&mut self) -> Result<Duration> {
         let deadline = match self.deadline {
@@ -187,10 +184,7 @@ impl Producer {
             let to = page.payload(unit);
             // SAFETY: as in `send`, for this message's part of the claim.
             unsafe { std::ptr::copy_nonoverlapping(message.as_ptr(), to, message.len()) };
-            let one = Claim {
-                slot: claim.slot + i,
-                unit,
-            };
+            let one = Claim { slot: claim.slot + i, unit };
             match Self::seal(&self.shared, page, one, message.len()) {
                 Some(at) => last = at,
                 None => break,
@@ -235,10 +229,7 @@ impl Producer {
         if len > r.len {
             let most = r.len;
             self.reservation = Some(r);
-            return Err(fail!(
-                DC_E_ARGUMENT,
-                "len is {len}: at most the {most} bytes reserved"
-            ));
+            return Err(fail!(DC_E_ARGUMENT, "len is {len}: at most the {most} bytes reserved"));
         }
         if let Some(at) = Self::seal(&self.shared, &r.page, r.claim, len) {
             self.leave_reservation(r);
@@ -286,8 +277,7 @@ impl Producer {
         if self.sent == 0 {
             return self.shared.check_poison();
         }
-        self.shared
-            .flush_to(self.sent + 1, deadline, Waiter::Handle(&self.handle))
+        self.shared.flush_to(self.sent + 1, deadline, Waiter::Handle(&self.handle))
     }
 
     /// Position of the last message this handle sent; 0: none.
@@ -396,8 +386,7 @@ impl Producer {
         // The old page's pin goes first: its file may be the one to reuse.
         self.page = None;
         let page = self.shared.page_for_sending(self.sealed, prepared_only)?;
-        page.prepare_to_write()
-            .map_err(|e| self.shared.os_dir(e, "write to a page of"))?;
+        page.prepare_to_write().map_err(|e| self.shared.os_dir(e, "write to a page of"))?;
         self.asked = false;
         self.reached = page.view.tail().units.min(page.view.geometry.units());
         self.page = Some(page);
@@ -441,9 +430,7 @@ impl Producer {
         // SAFETY: the claim's bytes, written just now and by nobody else.
         let payload = unsafe { std::slice::from_raw_parts(page.payload(claim.unit), len) };
         let sum = shared.checksum_of(at, payload);
-        page.view
-            .publish(claim.slot, len, claim.unit, sum)
-            .then_some(at)
+        page.view.publish(claim.slot, len, claim.unit, sum).then_some(at)
     }
 
     /// A message is published: wake who waits for it, and flush if every send is to.
@@ -457,9 +444,7 @@ impl Producer {
             return Err(self.lost());
         }
         if self.shared.durability == SYNC_ALWAYS {
-            return self
-                .shared
-                .flush_to(at + 1, Deadline::Never, Waiter::Placed);
+            return self.shared.flush_to(at + 1, Deadline::Never, Waiter::Placed);
         }
         Ok(())
     }
@@ -485,10 +470,7 @@ fn fitting(page: &Page, messages: &[IoSlice<'_>]) -> (usize, u64) {
     let tail = page.view.tail();
     let (slots, room) = match tail.sealed(geometry) {
         true => (0, 0),
-        false => (
-            geometry.slots - tail.count as usize,
-            geometry.units() - tail.units,
-        ),
+        false => (geometry.slots - tail.count as usize, geometry.units() - tail.units),
     };
     let (mut count, mut units) = (0, 0);
     for message in messages.iter().take(slots.clamp(1, CLAIM_MAX)) {

@@ -29,12 +29,7 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
     ctl.store(DURABLE_THEN, ctl.load(DURABLE, SeqCst), SeqCst);
     let names = shared.dir.list().map_err(err)?;
     let window = Window::unpack(ctl.load(control::WINDOW, SeqCst));
-    let pages = || {
-        names
-            .iter()
-            .filter_map(|n| page_number(n))
-            .filter(|&n| n >= window.oldest)
-    };
+    let pages = || names.iter().filter_map(|n| page_number(n)).filter(|&n| n >= window.oldest);
     // Above everything that was ever used; a damaged mark cannot exhaust the numbers.
     let newest = ctl
         .load(control::HIGH_WATER, SeqCst)
@@ -43,10 +38,7 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
         .clamp(FIRST_PAGE + 1, PAGE_LIMIT / 2);
     for name in names.iter().filter(|n| is_group_file(n)) {
         recover_group(shared, name, newest).map_err(|e| {
-            Error::os(
-                e,
-                format_args!("cannot recover {}/{name}", shared.path.display()),
-            )
+            Error::os(e, format_args!("cannot recover {}/{name}", shared.path.display()))
         })?;
     }
     let oldest = pages().min().unwrap_or(newest).min(newest);
@@ -56,30 +48,13 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
     for index in 0..control::HANDLES {
         ctl.store(control::handle_at(index) + control::KIND, 0, Relaxed);
     }
-    for at in [
-        control::SLEEPING,
-        control::WAITING,
-        control::POISONED,
-        control::FLUSHING,
-    ] {
+    for at in [control::SLEEPING, control::WAITING, control::POISONED, control::FLUSHING] {
         ctl.store(at, 0, Relaxed);
     }
     ctl.store(control::NAMED, 0, Relaxed);
-    ctl.store(
-        control::WINDOW,
-        Window {
-            oldest,
-            ..window.joined()
-        }
-        .pack(),
-        SeqCst,
-    );
+    ctl.store(control::WINDOW, Window { oldest, ..window.joined() }.pack(), SeqCst);
     ctl.store(control::NEWEST, newest, SeqCst);
-    ctl.raise(
-        control::HIGH_WATER,
-        newest + crate::channel::RESERVE,
-        SeqCst,
-    );
+    ctl.raise(control::HIGH_WATER, newest + crate::channel::RESERVE, SeqCst);
     ctl.store(control::SUSPECT_BELOW, newest, SeqCst);
     ctl.add(RECOVERIES, 1, SeqCst);
     shared.file.sync_data().map_err(err)?;
@@ -107,22 +82,8 @@ fn recover_group(shared: &Shared, name: &str, newest: u64) -> Os<()> {
             let (floor, seeks) = group::floor_of(mem.load(FLOOR, Acquire));
             let floor = floor.min(position(newest, 0));
             mem.store(FLOOR, group::floor_word(floor, seeks), Relaxed);
-            mem.store(
-                CURSOR,
-                Cursor {
-                    position: floor,
-                    last: NOBODY,
-                }
-                .pack(),
-                Relaxed,
-            );
-            for at in [
-                ENTRIES,
-                group::CONSUMERS,
-                group::SEEKING,
-                group::GAP,
-                group::RETURNED,
-            ] {
+            mem.store(CURSOR, Cursor { position: floor, last: NOBODY }.pack(), Relaxed);
+            for at in [ENTRIES, group::CONSUMERS, group::SEEKING, group::GAP, group::RETURNED] {
                 mem.store(at, 0, Relaxed);
             }
         }
@@ -148,13 +109,7 @@ pub(crate) fn check_page(shared: &Shared, page: &Page) -> Result<()> {
     {
         // The name reached the disk and the header did not; the slots are judged by themselves.
         let (uuid, geometry) = (shared.uuid, shared.geometry);
-        Header {
-            uuid,
-            geometry,
-            verified,
-            base: 0,
-        }
-        .write(mem);
+        Header { uuid, geometry, verified, base: 0 }.write(mem);
         mem.store(NUMBER_AT, view.number, Release);
     }
     let durable = shared.ctl.load(DURABLE_THEN, Acquire);
@@ -181,12 +136,16 @@ pub(crate) fn check_page(shared: &Shared, page: &Page) -> Result<()> {
     }
     let word = mem.load(slot_at(end), Acquire);
     let _ = mem.cas(slot_at(end), word, end_word(view.number), AcqRel);
+    // Torn words behind the end would be met by whoever starts there.
+    for slot in end + 1..=shared.geometry.slots {
+        let word = mem.load(slot_at(slot), Acquire);
+        if word != 0 {
+            let _ = mem.cas(slot_at(slot), word, 0, AcqRel);
+        }
+    }
     mem.store(ENDED_AT, end as u64 + 1, Release);
     mem.store(BURIED_AT, buried, Release);
-    let sealed = Tail {
-        count: shared.geometry.slots as u64 + 1,
-        units: 0,
-    };
+    let sealed = Tail { count: shared.geometry.slots as u64 + 1, units: 0 };
     mem.store(TAIL_AT, sealed.pack(), Release);
     if mem.cas(VERIFIED_AT, verified, recoveries, AcqRel).is_ok() && torn > 0 {
         shared.ctl.add(control::DISCARDED, torn, AcqRel);

@@ -139,9 +139,7 @@ impl<T> Mutex<T> {
         Mutex(std::sync::Mutex::new(value))
     }
     pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, T> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
     pub(crate) fn try_lock(&self) -> Option<std::sync::MutexGuard<'_, T>> {
         match self.0.try_lock() {

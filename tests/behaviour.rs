@@ -10,21 +10,9 @@ use common::*;
 fn s076_the_main_job() {
     const EACH: u64 = 25_000;
     let t = Temp::new();
-    let o = Options {
-        page_size: 256 << 10,
-        max_pages: 16,
-        ..Options::default()
-    };
-    let channel = open(
-        t.chan(),
-        &Options {
-            retention: RETAIN_UNREAD,
-            ..o
-        },
-    );
-    let consumers: Vec<_> = (0..4)
-        .map(|_| subscribe(&channel, Some("g"), ACK_NEXT))
-        .collect();
+    let o = Options { page_size: 256 << 10, max_pages: 16, ..Options::default() };
+    let channel = open(t.chan(), &Options { retention: RETAIN_UNREAD, ..o });
+    let consumers: Vec<_> = (0..4).map(|_| subscribe(&channel, Some("g"), ACK_NEXT)).collect();
     let mut all = std::thread::scope(|s| {
         for id in 0..4 {
             let mut p = channel.producer().unwrap();
@@ -37,14 +25,8 @@ fn s076_the_main_job() {
             }
             got
         };
-        let taking: Vec<_> = consumers
-            .into_iter()
-            .map(|c| s.spawn(move || take(c)))
-            .collect();
-        taking
-            .into_iter()
-            .flat_map(|t| t.join().unwrap())
-            .collect::<Vec<_>>()
+        let taking: Vec<_> = consumers.into_iter().map(|c| s.spawn(move || take(c))).collect();
+        taking.into_iter().flat_map(|t| t.join().unwrap()).collect::<Vec<_>>()
     });
     all.sort();
     assert!(all == (0..4 * EACH).collect::<Vec<_>>());

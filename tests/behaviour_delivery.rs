@@ -9,18 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 #[test]
 fn s004_one_consumer_of_every_group() {
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            max_pages: 16,
-            ..small()
-        },
-    );
+    let channel = open(t.chan(), &Options { max_pages: 16, ..small() });
     let mut p = channel.producer().unwrap();
-    let mut one = vec![
-        subscribe(&channel, Some("one"), 0),
-        subscribe(&channel, Some("one"), 0),
-    ];
+    let mut one = vec![subscribe(&channel, Some("one"), 0), subscribe(&channel, Some("one"), 0)];
     one.push(one[0].try_clone().unwrap());
     let mut two = vec![subscribe(&channel, Some("two"), ACK_MANUAL)];
     two.push(two[0].try_clone().unwrap());
@@ -53,17 +44,9 @@ fn s004_one_consumer_of_every_group() {
 fn s077_each_producers_messages_come_in_order() {
     const EACH: u64 = 20_000;
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            max_messages_per_page: 1000,
-            ..retain(RETAIN_UNREAD)
-        },
-    );
+    let channel = open(t.chan(), &Options { max_messages_per_page: 1000, ..retain(RETAIN_UNREAD) });
     let left = AtomicU64::new(4 * EACH);
-    let consumers: Vec<_> = (0..4)
-        .map(|_| subscribe(&channel, Some("g"), ACK_NEXT))
-        .collect();
+    let consumers: Vec<_> = (0..4).map(|_| subscribe(&channel, Some("g"), ACK_NEXT)).collect();
     std::thread::scope(|s| {
         for id in 0..4 {
             let mut p = channel.producer().unwrap();
@@ -150,10 +133,7 @@ fn s079_manual_acknowledging() {
     for n in 5..10 {
         assert_eq!(take_again(&mut c, n, 2).position, at[n as usize]);
     }
-    let last = (10..20)
-        .map(|n| take_first(&mut c, n).position)
-        .last()
-        .unwrap();
+    let last = (10..20).map(|n| take_first(&mut c, n).position).last().unwrap();
     take_nothing(&mut c);
     assert_eq!(group_info(&channel, "g").unacked, 15);
     c.ack(last).unwrap();
@@ -277,11 +257,7 @@ fn s083_prefetched_by_a_closed_one() {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     send_numbers(&mut channel.producer().unwrap(), 0..40);
-    let o = SubscribeOptions {
-        prefetch: 32,
-        flags: AUTO_NEXT_PAGE,
-        ..Default::default()
-    };
+    let o = SubscribeOptions { prefetch: 32, flags: AUTO_NEXT_PAGE, ..Default::default() };
     let mut c = channel.subscribe(Some(b"g"), &o).unwrap();
     take_firsts(&mut c, 0..3);
     drop(c);
@@ -314,11 +290,7 @@ fn s113_max_unacked_is_a_limit() {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     send_numbers(&mut channel.producer().unwrap(), 0..12);
-    let o = SubscribeOptions {
-        ack: ACK_MANUAL,
-        max_unacked: 4,
-        ..Default::default()
-    };
+    let o = SubscribeOptions { ack: ACK_MANUAL, max_unacked: 4, ..Default::default() };
     let mut c = channel.subscribe(Some(b"g"), &o).unwrap();
     let mut m = Message::default();
     let first = take_first(&mut c, 0).position;
@@ -348,13 +320,7 @@ fn s113_max_unacked_is_a_limit() {
 #[test]
 fn s113_the_default_holds_1024() {
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            page_size: 64 << 10,
-            ..Options::default()
-        },
-    );
+    let channel = open(t.chan(), &Options { page_size: 64 << 10, ..Options::default() });
     send_numbers(&mut channel.producer().unwrap(), 0..1100);
     let mut c = subscribe(&channel, Some("g"), ACK_MANUAL);
     take_numbers(&mut c, 0..1024);

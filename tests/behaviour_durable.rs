@@ -19,15 +19,7 @@ fn child_role() {
 }
 
 fn durable(t: &Temp, durability: u32, flags: u32) -> Channel {
-    open(
-        t.chan(),
-        &Options {
-            durability,
-            flags,
-            sync_interval_ms: 20,
-            ..small()
-        },
-    )
+    open(t.chan(), &Options { durability, flags, sync_interval_ms: 20, ..small() })
 }
 
 #[test]
@@ -52,13 +44,7 @@ fn s054_sync_moves_durable_past_what_was_sent() {
 #[test]
 fn s054_durable_stops_at_an_unpublished_message() {
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            stall_timeout_ms: 60_000,
-            ..small()
-        },
-    );
+    let channel = open(t.chan(), &Options { stall_timeout_ms: 60_000, ..small() });
     let (mut p, mut holder) = (channel.producer().unwrap(), channel.producer().unwrap());
     send(&mut p, 0);
     holder.reserve(8, 0).unwrap();
@@ -91,9 +77,7 @@ fn s055_durable_is_an_asynchronous_commit() {
     let mut p = channel.producer().unwrap();
     for _ in 0..3 {
         send_numbers(&mut p, 0..100);
-        until("it is durable", || {
-            info(&channel).durable > p.sent_position()
-        });
+        until("it is durable", || info(&channel).durable > p.sent_position());
     }
 }
 
@@ -116,11 +100,7 @@ fn s106_interval_without_a_thread() {
 #[test]
 fn s107_always_from_many_threads() {
     let t = Temp::new();
-    let o = Options {
-        durability: SYNC_ALWAYS,
-        max_pages: 200,
-        ..small()
-    };
+    let o = Options { durability: SYNC_ALWAYS, max_pages: 200, ..small() };
     let channel = open(t.chan(), &o);
     std::thread::scope(|s| {
         for _ in 0..6 {
@@ -131,8 +111,7 @@ fn s107_always_from_many_threads() {
                     assert!(info(&channel).durable > p.sent_position());
                 }
                 let mut sent = 0;
-                p.send_batch(&[std::io::IoSlice::new(b"12345678"); 30], LONG, &mut sent)
-                    .unwrap();
+                p.send_batch(&[std::io::IoSlice::new(b"12345678"); 30], LONG, &mut sent).unwrap();
                 assert!(info(&channel).durable > p.sent_position());
                 p.reserve(100, 0).unwrap();
                 p.commit(8).unwrap();
@@ -173,13 +152,7 @@ fn s069_consumers_may_see_it_before_it_is_durable() {
 /// A channel whose machine crashed: `sent` loads, of which `synced` were confirmed; group "g" received
 /// five. Its last position.
 fn crash(t: &Temp, synced: u64, sent: u64, o: &Options) -> u64 {
-    let channel = open(
-        t.chan(),
-        &Options {
-            max_pages: 16,
-            ..*o
-        },
-    );
+    let channel = open(t.chan(), &Options { max_pages: 16, ..*o });
     let mut p = channel.producer().unwrap();
     let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
     for n in 0..sent {
@@ -218,10 +191,7 @@ fn goes_on(t: &Temp, channel: &Channel, last: u64) {
     p.send(&load(9, 4711, 16), 0).unwrap();
     assert!(p.sent_position() > last);
     let m = take(&mut c);
-    assert_eq!(
-        (check_load(bytes(&m)), m.position),
-        ((9, 4711), p.sent_position())
-    );
+    assert_eq!((check_load(bytes(&m)), m.position), ((9, 4711), p.sent_position()));
     assert_eq!(verify(t.chan()).corrupt, 0);
 }
 
@@ -234,10 +204,7 @@ fn s042_what_was_synced_is_there_after_a_crash() {
         let channel = reopen(t.chan(), EXISTING);
         assert_eq!(info(&channel).recoveries, 1);
         let all = read_all(&channel);
-        assert!(
-            all.starts_with(&(0..synced).collect::<Vec<_>>()),
-            "{synced} {sent}: {all:?}"
-        );
+        assert!(all.starts_with(&(0..synced).collect::<Vec<_>>()), "{synced} {sent}: {all:?}");
         goes_on(&t, &channel, last);
         drop(channel);
         // Once is enough.
@@ -251,8 +218,7 @@ fn s115_torn_messages_are_discarded() {
     for torn in [&[49][..], &[40, 49], &[30], &[47, 48]] {
         let t = Temp::new();
         let last = crash(&t, 30, 50, &retain(RETAIN_UNREAD));
-        torn.iter()
-            .for_each(|n| damage(t.chan(), &load(1, *n, 200), 100));
+        torn.iter().for_each(|n| damage(t.chan(), &load(1, *n, 200), 100));
         let channel = reopen(t.chan(), EXISTING);
         let whole: Vec<u64> = (0..50).filter(|n| !torn.contains(n)).collect();
         assert_eq!(read_all(&channel), whole);
@@ -281,15 +247,7 @@ fn s017_damage_below_the_durable_position_after_a_crash() {
 #[test]
 fn s042_without_checksums_only_what_was_synced() {
     let t = Temp::new();
-    let last = crash(
-        &t,
-        30,
-        50,
-        &Options {
-            checksum: CHECKSUM_OFF,
-            ..retain(RETAIN_UNREAD)
-        },
-    );
+    let last = crash(&t, 30, 50, &Options { checksum: CHECKSUM_OFF, ..retain(RETAIN_UNREAD) });
     let channel = reopen(t.chan(), EXISTING);
     assert_eq!(read_all(&channel), (0..30).collect::<Vec<_>>());
     goes_on(&t, &channel, last);
@@ -300,11 +258,7 @@ fn s042_without_checksums_only_what_was_synced() {
 fn s042_crash_after_crash() {
     for checksum in [CHECKSUM_ON, CHECKSUM_OFF] {
         let t = Temp::new();
-        let o = Options {
-            max_pages: 64,
-            checksum,
-            ..retain(RETAIN_UNREAD)
-        };
+        let o = Options { max_pages: 64, checksum, ..retain(RETAIN_UNREAD) };
         let mut last = 0;
         for boot in 0..6 {
             let channel = open(t.chan(), &o);
@@ -378,10 +332,7 @@ fn s129_killed_in_recovery() {
     let (mut partly, mut wholly) = (0, 0);
     for round in 0..24 {
         let t = Temp::new();
-        let o = Options {
-            checksum: 1 + round % 2,
-            ..retain(RETAIN_UNREAD)
-        };
+        let o = Options { checksum: 1 + round % 2, ..retain(RETAIN_UNREAD) };
         let last = crash(&t, 30, 50, &o);
         for attempt in 0..3 {
             let mut child = Child::start("open", &[t.chan().to_str().unwrap()]);
@@ -400,10 +351,7 @@ fn s129_killed_in_recovery() {
         let channel = reopen(t.chan(), EXISTING);
         assert!(info(&channel).recoveries >= 1);
         let all = read_all(&channel);
-        assert!(
-            all.starts_with(&(0..30).collect::<Vec<_>>()),
-            "round {round}: {all:?}"
-        );
+        assert!(all.starts_with(&(0..30).collect::<Vec<_>>()), "round {round}: {all:?}");
         let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
         assert!(check_load(bytes(&take(&mut c))).1 <= 4);
         goes_on(&t, &channel, last);
@@ -411,10 +359,7 @@ fn s129_killed_in_recovery() {
         // And a second crash, with what the first boot confirmed and the second one sent.
         crash_machine(t.chan());
         let channel = reopen(t.chan(), EXISTING);
-        assert!(
-            read_all(&channel).starts_with(&(0..30).collect::<Vec<_>>()),
-            "round {round}"
-        );
+        assert!(read_all(&channel).starts_with(&(0..30).collect::<Vec<_>>()), "round {round}");
     }
     // How many recoveries were cut short depends on the machine; that some were is what this shows.
     assert!(partly > 0, "{partly} {wholly}");

@@ -44,22 +44,13 @@ fn bus_handler() -> usize {
     // SAFETY: only asks.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        assert_eq!(
-            libc::sigaction(libc::SIGBUS, std::ptr::null(), &mut action),
-            0
-        );
+        assert_eq!(libc::sigaction(libc::SIGBUS, std::ptr::null(), &mut action), 0);
         action.sa_sigaction
     }
 }
 
 fn fail_to_flush(path: &str) {
-    let channel = open(
-        path,
-        &Options {
-            durability: SYNC_ALWAYS,
-            ..Options::default()
-        },
-    );
+    let channel = open(path, &Options { durability: SYNC_ALWAYS, ..Options::default() });
     let mut p = channel.producer().unwrap();
     let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
     send_numbers(&mut p, 0..5);
@@ -92,10 +83,7 @@ fn s023_a_failed_flush_poisons_the_channel() {
     child.succeed();
     // Not all have closed.
     let second = reopen(t.chan(), 0);
-    assert_eq!(
-        code(second.producer().unwrap().send(b"x", 0)),
-        DC_E_POISONED
-    );
+    assert_eq!(code(second.producer().unwrap().send(b"x", 0)), DC_E_POISONED);
     drop((p, channel, second));
     let channel = reopen(t.chan(), 0);
     assert_eq!(info(&channel).poisoned, 0);
@@ -133,16 +121,8 @@ fn s093_the_guard_turns_a_truncated_page_into_a_code() {
     drop(channel);
     let mut child = Child::start("guard", &[t.chan().to_str().unwrap()]);
     child.expect("reading");
-    for file in files(t.chan())
-        .iter()
-        .filter(|f| f.to_str().unwrap().contains("page-"))
-    {
-        std::fs::OpenOptions::new()
-            .write(true)
-            .open(file)
-            .unwrap()
-            .set_len(0)
-            .unwrap();
+    for file in files(t.chan()).iter().filter(|f| f.to_str().unwrap().contains("page-")) {
+        std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(0).unwrap();
     }
     child.tell();
     child.succeed();
@@ -168,12 +148,7 @@ fn s136_stacks_of_64_kib() {
         assert_eq!(verify(&path).corrupt, 0);
         info(&channel);
     };
-    std::thread::Builder::new()
-        .stack_size(64 << 10)
-        .spawn(everything)
-        .unwrap()
-        .join()
-        .unwrap();
+    std::thread::Builder::new().stack_size(64 << 10).spawn(everything).unwrap().join().unwrap();
 }
 
 /// Claimed ahead: by default a batch while alone in the group, so nothing is left for one that joins;
@@ -184,11 +159,7 @@ fn s114_prefetch() {
         let t = Temp::new();
         let channel = open(t.chan(), &small());
         send_numbers(&mut channel.producer().unwrap(), 0..20);
-        let o = SubscribeOptions {
-            prefetch,
-            flags: AUTO_NEXT_PAGE,
-            ..Default::default()
-        };
+        let o = SubscribeOptions { prefetch, flags: AUTO_NEXT_PAGE, ..Default::default() };
         let mut a = channel.subscribe(Some(b"g"), &o).unwrap();
         take_first(&mut a, 0);
         take_first(&mut subscribe_plain(&channel, "g", ACK_NEXT), for_the_other);

@@ -11,11 +11,7 @@ fn child_role() {
             let _all: Vec<_> = (0..3)
                 .map(|_| {
                     let p = channel.producer().unwrap();
-                    (
-                        p,
-                        subscribe(&channel, Some("g"), 0),
-                        subscribe(&channel, None, 0),
-                    )
+                    (p, subscribe(&channel, Some("g"), 0), subscribe(&channel, None, 0))
                 })
                 .collect();
             mark("joined", "");
@@ -59,11 +55,7 @@ fn s119_names_are_any_bytes() {
     let count = names.len() as u64;
     send_numbers(&mut channel.producer().unwrap(), 0..count);
     let join = |channel: &Channel, name: &[u8]| {
-        let o = SubscribeOptions {
-            ack: ACK_RECEIVE,
-            flags: AUTO_NEXT_PAGE,
-            ..Default::default()
-        };
+        let o = SubscribeOptions { ack: ACK_RECEIVE, flags: AUTO_NEXT_PAGE, ..Default::default() };
         channel.subscribe(Some(name), &o).unwrap()
     };
     for (i, name) in (0..).zip(&names) {
@@ -77,9 +69,7 @@ fn s119_names_are_any_bytes() {
     }
     assert_eq!(files(t.dir()).len(), 1);
     assert_eq!(verify(t.chan()).groups, count);
-    names
-        .iter()
-        .for_each(|name| channel.group_delete(name).unwrap());
+    names.iter().for_each(|name| channel.group_delete(name).unwrap());
     assert_eq!(code(channel.group_next(None)), -libc::ENOENT);
 }
 
@@ -89,46 +79,25 @@ fn s119_empty_overlong_and_nul_names() {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     for bad in [&b""[..], &[b'x'; 256], &[b'x'; 5000], b"a\0b"] {
-        assert_eq!(
-            code(channel.subscribe(Some(bad), &Default::default())),
-            DC_E_ARGUMENT
-        );
+        assert_eq!(code(channel.subscribe(Some(bad), &Default::default())), DC_E_ARGUMENT);
         assert_eq!(code(channel.group_stats(bad)), DC_E_ARGUMENT);
         assert_eq!(code(channel.group_delete(bad)), DC_E_ARGUMENT);
     }
-    fails(
-        channel.subscribe(Some(&[b'x'; 256]), &Default::default()),
-        DC_E_ARGUMENT,
-        "255",
-    );
-    let _c = channel
-        .subscribe(Some(&[b'x'; 255]), &Default::default())
-        .unwrap();
+    fails(channel.subscribe(Some(&[b'x'; 256]), &Default::default()), DC_E_ARGUMENT, "255");
+    let _c = channel.subscribe(Some(&[b'x'; 255]), &Default::default()).unwrap();
     assert_eq!(channel.group_next(None).unwrap(), [b'x'; 255]);
 }
 
 /// [S8]
 #[test]
 fn s044_group_next_goes_in_byte_order() {
-    let order: [&[u8]; 10] = [
-        b"\x01",
-        b"A",
-        b"a",
-        b"aa",
-        b"b",
-        b"b/",
-        b"b0",
-        b"z",
-        b"\x80",
-        b"\xff\x01",
-    ];
+    let order: [&[u8]; 10] =
+        [b"\x01", b"A", b"a", b"aa", b"b", b"b/", b"b0", b"z", b"\x80", b"\xff\x01"];
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     assert_eq!(code(channel.group_next(None)), -libc::ENOENT);
     for i in 0..order.len() {
-        channel
-            .subscribe(Some(order[i * 7 % order.len()]), &Default::default())
-            .unwrap();
+        channel.subscribe(Some(order[i * 7 % order.len()]), &Default::default()).unwrap();
     }
     let mut after: Option<Vec<u8>> = None;
     for name in order {
@@ -169,24 +138,10 @@ fn s045_delete_is_busy_while_another_process_uses_it() {
     child.expect("joined");
     assert_eq!(code(channel.group_delete(b"g")), DC_E_BUSY);
     let i = info(&channel);
-    assert_eq!(
-        (
-            i.producers,
-            i.consumers,
-            group_info(&channel, "g").consumers
-        ),
-        (4, 6, 3)
-    );
+    assert_eq!((i.producers, i.consumers, group_info(&channel, "g").consumers), (4, 6, 3));
     child.kill();
     let i = info(&channel);
-    assert_eq!(
-        (
-            i.producers,
-            i.consumers,
-            group_info(&channel, "g").consumers
-        ),
-        (1, 0, 0)
-    );
+    assert_eq!((i.producers, i.consumers, group_info(&channel, "g").consumers), (1, 0, 0));
     channel.group_delete(b"g").unwrap();
 }
 
@@ -204,11 +159,7 @@ fn s120_three_hundred_groups() {
         assert_eq!(group_info(&channel, &name(g)).lag, 2);
         take_first(&mut subscribe(&channel, Some(&name(g)), ACK_RECEIVE), 1);
     }
-    fails(
-        channel.group_stats(b"group 300"),
-        -libc::ENOENT,
-        "group 300",
-    );
+    fails(channel.group_stats(b"group 300"), -libc::ENOENT, "group 300");
     assert_eq!(verify(t.chan()).groups, 300);
 }
 
@@ -325,9 +276,7 @@ fn s112_an_observer_starts_where_it_says() {
         take_nothing(latest.last_mut().unwrap());
     }
     send(&mut p, 60);
-    latest
-        .iter_mut()
-        .for_each(|c| assert_eq!(take_number(c), 60));
+    latest.iter_mut().for_each(|c| assert_eq!(take_number(c), 60));
 }
 
 /// The start is for a new group: one that exists goes on where it was.
@@ -362,11 +311,7 @@ fn seeks(group: Option<&str>) {
     let (channel, mut p, at) = sixty(&t);
     let mut c = subscribe(&channel, group, 0);
     assert_eq!(code(c.seek(0)), DC_E_ARGUMENT);
-    for (to, first) in starts(&at)
-        .into_iter()
-        .skip(1)
-        .chain([(at[0], 0), (at[59], 59)])
-    {
+    for (to, first) in starts(&at).into_iter().skip(1).chain([(at[0], 0), (at[59], 59)]) {
         c.seek(to).unwrap();
         take_numbers(&mut c, first..(first + 20).min(60));
     }

@@ -75,10 +75,7 @@ fn s120_1024_handles_a_channel() {
     let mut all: Vec<_> = (0..1024).map(|_| channel.producer().unwrap()).collect();
     fails(channel.producer(), DC_E_LIMIT, "1024");
     assert_eq!(code(all[0].try_clone()), DC_E_LIMIT);
-    assert_eq!(
-        code(channel.subscribe(None, &Default::default())),
-        DC_E_LIMIT
-    );
+    assert_eq!(code(channel.subscribe(None, &Default::default())), DC_E_LIMIT);
     assert_eq!(info(&channel).producers, 1024);
     send(&mut all[1023], 1);
     all[500] = {
@@ -101,14 +98,8 @@ fn s120_254_consumers_a_group() {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     let mut p = channel.producer().unwrap();
-    let mut all: Vec<_> = (0..254)
-        .map(|_| subscribe(&channel, Some("g"), 0))
-        .collect();
-    fails(
-        channel.subscribe(Some(b"g"), &Default::default()),
-        DC_E_LIMIT,
-        "254",
-    );
+    let mut all: Vec<_> = (0..254).map(|_| subscribe(&channel, Some("g"), 0)).collect();
+    fails(channel.subscribe(Some(b"g"), &Default::default()), DC_E_LIMIT, "254");
     assert_eq!(code(all[0].try_clone()), DC_E_LIMIT);
     assert_eq!(group_info(&channel, "g").consumers, 254);
     for n in 0..254 {
@@ -130,9 +121,8 @@ fn s120_seventy_groups_at_once() {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     let mut p = channel.producer().unwrap();
-    let mut all: Vec<_> = (0..70)
-        .map(|g| subscribe(&channel, Some(&g.to_string()), ACK_NEXT))
-        .collect();
+    let mut all: Vec<_> =
+        (0..70).map(|g| subscribe(&channel, Some(&g.to_string()), ACK_NEXT)).collect();
     for n in 0..100 {
         send(&mut p, n);
         all.iter_mut().for_each(|c| take_firsts(c, n..n + 1));
@@ -143,10 +133,7 @@ fn s120_seventy_groups_at_once() {
 #[test]
 fn s091_prepared_only() {
     let t = Temp::new();
-    let o = Options {
-        flags: PREPARED_ONLY | NO_THREAD,
-        ..small()
-    };
+    let o = Options { flags: PREPARED_ONLY | NO_THREAD, ..small() };
     let channel = open(t.chan(), &o);
     let mut p = channel.producer().unwrap();
     let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
@@ -173,13 +160,7 @@ fn s091_prepared_only() {
 #[test]
 fn s091_prepared_only_with_the_thread() {
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            flags: PREPARED_ONLY,
-            ..small()
-        },
-    );
+    let channel = open(t.chan(), &Options { flags: PREPARED_ONLY, ..small() });
     let mut p = channel.producer().unwrap();
     let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
     let mut sent = 0u64;
@@ -252,13 +233,7 @@ fn s122_a_read_only_observer_hinders_nobody() {
 #[test]
 fn s003_handles_move_and_channels_are_shared() {
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            max_pages: UNLIMITED,
-            ..small()
-        },
-    );
+    let channel = open(t.chan(), &Options { max_pages: UNLIMITED, ..small() });
     let mut p = channel.producer().unwrap();
     let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
     for n in 0..20 {

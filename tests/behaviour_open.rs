@@ -10,10 +10,7 @@ fn open_fails(path: impl AsRef<std::path::Path>, o: &Options, code: i32) {
 }
 
 fn with_flags(flags: u32) -> Options {
-    Options {
-        flags,
-        ..Options::default()
-    }
+    Options { flags, ..Options::default() }
 }
 
 #[test]
@@ -35,11 +32,7 @@ fn child_role() {
             // SAFETY: plain integers.
             unsafe { assert_eq!((libc::setgid(65534), libc::setuid(65534)), (0, 0)) };
             open_fails(path, &Options::default(), -libc::EACCES);
-            open_fails(
-                path.with_file_name("other"),
-                &Options::default(),
-                -libc::EACCES,
-            );
+            open_fails(path.with_file_name("other"), &Options::default(), -libc::EACCES);
             fails(Channel::destroy(path), -libc::EACCES, args[0]);
             assert_eq!(code(Channel::verify(path)), -libc::EACCES);
         }
@@ -52,15 +45,9 @@ fn child_role() {
 fn s038_default_options() {
     let t = Temp::new();
     let i = info(&open(t.chan(), &Options::default()));
-    assert_eq!(
-        (i.page_size, i.max_pages, i.max_messages_per_page),
-        (16 << 20, 16, 65_535)
-    );
+    assert_eq!((i.page_size, i.max_pages, i.max_messages_per_page), (16 << 20, 16, 65_535));
     assert!(i.max_message >= 1 && i.max_message <= i.page_size);
-    assert_eq!(
-        (i.retention, i.checksum),
-        (RETAIN_RING.into(), CHECKSUM_ON.into())
-    );
+    assert_eq!((i.retention, i.checksum), (RETAIN_RING.into(), CHECKSUM_ON.into()));
     assert!(i.format_version >= 1 && i.oldest != 0);
     assert_eq!((i.oldest, i.messages, i.bytes), (i.end, 0, 0));
 }
@@ -80,9 +67,7 @@ fn s015_options_out_of_range() {
     for pages in [1, (1 << 32) + 1, u64::MAX - 1] {
         bad("max_pages", &|o| o.max_pages = pages);
     }
-    bad("max_messages_per_page", &|o| {
-        o.max_messages_per_page = 65_536
-    });
+    bad("max_messages_per_page", &|o| o.max_messages_per_page = 65_536);
     bad("retention", &|o| o.retention = 4);
     bad("durability", &|o| o.durability = 4);
     bad("checksum", &|o| o.checksum = 3);
@@ -103,65 +88,23 @@ fn s015_subscribe_options_out_of_range() {
         fails(channel.subscribe(Some(b"g"), &o), DC_E_ARGUMENT, name);
         assert_eq!(code(channel.group_stats(b"g")), -libc::ENOENT);
     };
-    bad(
-        "ack",
-        SubscribeOptions {
-            ack: 4,
-            ..Default::default()
-        },
-    );
-    bad(
-        "flags",
-        SubscribeOptions {
-            flags: 2,
-            ..Default::default()
-        },
-    );
-    bad(
-        "max_unacked",
-        SubscribeOptions {
-            max_unacked: 4097,
-            ..Default::default()
-        },
-    );
-    bad(
-        "prefetch",
-        SubscribeOptions {
-            prefetch: 256,
-            ..Default::default()
-        },
-    );
+    bad("ack", SubscribeOptions { ack: 4, ..Default::default() });
+    bad("flags", SubscribeOptions { flags: 2, ..Default::default() });
+    bad("max_unacked", SubscribeOptions { max_unacked: 4097, ..Default::default() });
+    bad("prefetch", SubscribeOptions { prefetch: 256, ..Default::default() });
 }
 
 #[test]
 fn s098_options_at_their_bounds() {
     let t = Temp::new();
-    let o = Options {
-        max_pages: 2,
-        max_messages_per_page: 1,
-        ..small()
-    };
+    let o = Options { max_pages: 2, max_messages_per_page: 1, ..small() };
     drop(open(t.chan(), &o));
     Channel::destroy(&t.chan()).unwrap();
-    let o = Options {
-        max_pages: UNLIMITED,
-        stall_timeout_ms: 60_000,
-        ..Default::default()
-    };
-    let o = Options {
-        max_messages_per_page: 65_535,
-        page_size: 64 << 10,
-        ..o
-    };
+    let o = Options { max_pages: UNLIMITED, stall_timeout_ms: 60_000, ..Default::default() };
+    let o = Options { max_messages_per_page: 65_535, page_size: 64 << 10, ..o };
     assert_eq!(info(&open(t.chan(), &o)).max_pages, UNLIMITED);
     Channel::destroy(&t.chan()).unwrap();
-    drop(open(
-        t.chan(),
-        &Options {
-            max_pages: 1 << 32,
-            ..small()
-        },
-    ));
+    drop(open(t.chan(), &Options { max_pages: 1 << 32, ..small() }));
 }
 
 /// [S11 S8]
@@ -250,59 +193,20 @@ fn s135_no_permission_is_eacces() {
 #[test]
 fn s111_other_options_are_a_mismatch_that_names_them() {
     let t = Temp::new();
-    let stored = Options {
-        mode: 0o640,
-        ..small()
-    };
+    let stored = Options { mode: 0o640, ..small() };
     let channel = open(t.chan(), &stored);
     send(&mut channel.producer().unwrap(), 7);
     let mismatch = |name: &str, o: Options| {
         fails(Channel::open(&t.chan(), &o), DC_E_MISMATCH, name);
     };
-    mismatch(
-        "page_size",
-        Options {
-            page_size: 128 << 10,
-            ..stored
-        },
-    );
+    mismatch("page_size", Options { page_size: 128 << 10, ..stored });
     for max_pages in [2, 8, UNLIMITED] {
-        mismatch(
-            "max_pages",
-            Options {
-                max_pages,
-                ..stored
-            },
-        );
+        mismatch("max_pages", Options { max_pages, ..stored });
     }
-    mismatch(
-        "max_messages_per_page",
-        Options {
-            max_messages_per_page: 17,
-            ..stored
-        },
-    );
-    mismatch(
-        "retention",
-        Options {
-            retention: RETAIN_UNREAD,
-            ..stored
-        },
-    );
-    mismatch(
-        "checksum",
-        Options {
-            checksum: CHECKSUM_OFF,
-            ..stored
-        },
-    );
-    mismatch(
-        "mode",
-        Options {
-            mode: 0o600,
-            ..stored
-        },
-    );
+    mismatch("max_messages_per_page", Options { max_messages_per_page: 17, ..stored });
+    mismatch("retention", Options { retention: RETAIN_UNREAD, ..stored });
+    mismatch("checksum", Options { checksum: CHECKSUM_OFF, ..stored });
+    mismatch("mode", Options { mode: 0o600, ..stored });
     let i = info(&channel);
     assert_eq!((i.page_size, i.max_pages, i.messages), (64 << 10, 4, 1));
 }
@@ -311,23 +215,11 @@ fn s111_other_options_are_a_mismatch_that_names_them() {
 fn s111_zero_adopts_what_is_stored() {
     let t = Temp::new();
     // Not a multiple of anything: rounding must not become a mismatch.
-    let o = Options {
-        page_size: 100_000,
-        checksum: CHECKSUM_OFF,
-        mode: 0o660,
-        ..retain(3)
-    };
+    let o = Options { page_size: 100_000, checksum: CHECKSUM_OFF, mode: 0o660, ..retain(3) };
     drop(open(t.chan(), &o));
     drop(open(t.chan(), &o));
     // What an opener wants for itself is not stored.
-    drop(open(
-        t.chan(),
-        &Options {
-            stall_timeout_ms: 77,
-            durability: SYNC_ALWAYS,
-            ..o
-        },
-    ));
+    drop(open(t.chan(), &Options { stall_timeout_ms: 77, durability: SYNC_ALWAYS, ..o }));
     let i = info(&open(t.chan(), &Options::default()));
     assert!((100_000..104_096).contains(&i.page_size));
     assert_eq!((i.max_pages, i.max_messages_per_page), (4, 16));
@@ -383,11 +275,7 @@ fn s040_destroy_is_busy_while_open_anywhere() {
     child.succeed();
     Channel::destroy(&path).unwrap();
     assert!(files(t.dir()).is_empty());
-    fails(
-        Channel::destroy(&path),
-        -libc::ENOENT,
-        path.to_str().unwrap(),
-    );
+    fails(Channel::destroy(&path), -libc::ENOENT, path.to_str().unwrap());
 }
 
 #[test]
@@ -419,13 +307,7 @@ fn s040_a_destroyed_channel_starts_anew() {
     send_numbers(&mut channel.producer().unwrap(), 0..10);
     drop(channel);
     Channel::destroy(&t.chan()).unwrap();
-    let channel = open(
-        t.chan(),
-        &Options {
-            retention: RETAIN_UNREAD,
-            ..small()
-        },
-    );
+    let channel = open(t.chan(), &Options { retention: RETAIN_UNREAD, ..small() });
     take_nothing(&mut subscribe(&channel, Some("g"), 0));
 }
 
@@ -457,10 +339,7 @@ fn s109_read_only_channels_refuse_to_write() {
     let _member = subscribe(&writer, Some("g"), 0);
     let channel = reopen(t.chan(), READ_ONLY);
     assert_eq!(code(channel.producer()), DC_E_STATE);
-    assert_eq!(
-        code(channel.subscribe(Some(b"g"), &Default::default())),
-        DC_E_STATE
-    );
+    assert_eq!(code(channel.subscribe(Some(b"g"), &Default::default())), DC_E_STATE);
     assert_eq!(code(channel.group_delete(b"g")), DC_E_STATE);
     assert_eq!(code(channel.sync(0)), DC_E_STATE);
     assert_eq!(code(channel.maintain(0)), DC_E_STATE);
@@ -480,9 +359,7 @@ fn s029_the_text_is_the_last_failure() {
     let again = c.recv(&mut Message::default(), 0).unwrap_err();
     assert_eq!(again.code(), DC_AGAIN);
     assert!(again.text().contains("nobody"), "DC_AGAIN set a sentence");
-    std::thread::spawn(move || assert_eq!(e.text(), ""))
-        .join()
-        .unwrap();
+    std::thread::spawn(move || assert_eq!(e.text(), "")).join().unwrap();
     assert!(format!("{e:?}").contains("ENOENT") || format!("{e:?}").contains("-2"));
     assert!(!e.to_string().is_empty());
 }

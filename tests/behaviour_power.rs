@@ -20,11 +20,7 @@ fn snapshot(path: &Path) -> Vec<File> {
     let one = |path: PathBuf| {
         let inode = path.metadata().ok()?.ino();
         let content = std::fs::read(&path).ok()?;
-        Some(File {
-            path,
-            inode,
-            content,
-        })
+        Some(File { path, inode, content })
     };
     files(path).into_iter().filter_map(one).collect()
 }
@@ -35,18 +31,10 @@ fn with_inode(all: &[File], inode: u64) -> Option<&File> {
 
 /// The directory as of `before` or `after`, each block of each file as of one of the snapshots.
 fn cut(path: &Path, before: &[File], after: &[File], control: &[File], seed: &mut u64) {
-    files(path)
-        .iter()
-        .for_each(|f| std::fs::remove_file(f).unwrap());
-    let (names, bias) = (
-        if random(seed) & 1 == 1 { before } else { after },
-        random(seed) % 9,
-    );
+    files(path).iter().for_each(|f| std::fs::remove_file(f).unwrap());
+    let (names, bias) = (if random(seed) & 1 == 1 { before } else { after }, random(seed) % 9);
     for file in names {
-        let olds = [
-            with_inode(before, file.inode),
-            with_inode(after, file.inode),
-        ];
+        let olds = [with_inode(before, file.inode), with_inode(after, file.inode)];
         let mut content = vec![0; file.content.len()];
         for at in (0..content.len()).step_by(BLOCK) {
             let old = olds[usize::from(random(seed) % 8 < bias)];
@@ -84,15 +72,9 @@ fn check(path: &Path, sent: &Sent, what: &str) {
             code => break assert_eq!(code, DC_AGAIN, "{what}"),
         }
     }
-    assert!(
-        all.windows(2).all(|w| w[0] < w[1]),
-        "{what}: out of order or twice: {all:?}"
-    );
+    assert!(all.windows(2).all(|w| w[0] < w[1]), "{what}: out of order or twice: {all:?}");
     for n in sent.oldest..sent.synced {
-        assert!(
-            all.contains(&n),
-            "{what}: {n} was synced and is gone: {all:?}"
-        );
+        assert!(all.contains(&n), "{what}: {n} was synced and is gone: {all:?}");
     }
     let mut member = subscribe(&channel, Some("g"), ACK_NEXT);
     let mut first = receive(&mut member, &mut m, 0);
@@ -101,17 +83,11 @@ fn check(path: &Path, sent: &Sent, what: &str) {
     }
     if sent.oldest == 0 {
         assert_eq!(first, DC_OK, "{what}");
-        assert!(
-            check_load(bytes(&m)).1 <= sent.acked,
-            "{what}: the group skips"
-        );
+        assert!(check_load(bytes(&m)).1 <= sent.acked, "{what}: the group skips");
     }
     let mut p = channel.producer().unwrap();
     p.send(&load(9, 1, 16), 0).unwrap();
-    assert!(
-        p.sent_position() > sent.last,
-        "{what}: a position was used twice"
-    );
+    assert!(p.sent_position() > sent.last, "{what}: a position was used twice");
     assert_eq!(check_load(bytes(&take(&mut observer))), (9, 1), "{what}");
     drop((p, member, observer, channel));
     assert_eq!(verify(path).corrupt, 0, "{what}");
@@ -122,31 +98,19 @@ fn cuts(retention: u32, checksum: u32) {
     let path = t.chan();
     let mut seed = 7 + u64::from(retention * 2 + checksum);
     let max_pages = if retention == RETAIN_RING { 3 } else { 16 };
-    let channel = open(
-        &path,
-        &Options {
-            max_pages,
-            checksum,
-            ..retain(retention)
-        },
-    );
+    let channel = open(&path, &Options { max_pages, checksum, ..retain(retention) });
     let mut p = channel.producer().unwrap();
     let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
     let send = |p: &mut Producer, numbers: std::ops::Range<u64>| {
         for n in numbers {
-            p.send(&load(1, n, 16 + (n * 531 % 3000) as usize), 0)
-                .unwrap();
+            p.send(&load(1, n, 16 + (n * 531 % 3000) as usize), 0).unwrap();
         }
     };
     send(&mut p, 0..34);
     skip(&mut c, 6);
     channel.sync(-1).unwrap();
     // With checksums the shared state need not be flushed with every message.
-    let control = if checksum == CHECKSUM_ON {
-        snapshot(&path)
-    } else {
-        Vec::new()
-    };
+    let control = if checksum == CHECKSUM_ON { snapshot(&path) } else { Vec::new() };
     send(&mut p, 34..40);
     channel.sync(-1).unwrap();
     let before = snapshot(&path);
@@ -155,25 +119,12 @@ fn cuts(retention: u32, checksum: u32) {
         skip(&mut c, 10);
     }
     let after = snapshot(&path);
-    let oldest = if retention == RETAIN_RING {
-        75 - info(&channel).messages
-    } else {
-        0
-    };
-    let sent = Sent {
-        synced: 40,
-        acked: 15,
-        oldest,
-        last: p.sent_position(),
-    };
+    let oldest = if retention == RETAIN_RING { 75 - info(&channel).messages } else { 0 };
+    let sent = Sent { synced: 40, acked: 15, oldest, last: p.sent_position() };
     drop((p, c, channel));
     for round in 0..40 {
         cut(&path, &before, &after, &control, &mut seed);
-        check(
-            &path,
-            &sent,
-            &format!("retention {retention}, checksum {checksum}, cut {round}"),
-        );
+        check(&path, &sent, &format!("retention {retention}, checksum {checksum}, cut {round}"));
     }
 }
 

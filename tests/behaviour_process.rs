@@ -8,10 +8,7 @@ use std::collections::HashMap;
 #[test]
 fn child_role() {
     play(|role, args| {
-        let o = Options {
-            flags: EXISTING,
-            ..Options::default()
-        };
+        let o = Options { flags: EXISTING, ..Options::default() };
         let channel = open(args[0], &o);
         let number_at = |i: usize| args[i].parse::<u64>().unwrap();
         match role {
@@ -23,12 +20,7 @@ fn child_role() {
                 }
             }
             "consume" => consume(&channel, args[1], number_at(2)),
-            "hold" => hold(
-                &channel,
-                number_at(1),
-                number_at(2) as u32,
-                number_at(3) as u32,
-            ),
+            "hold" => hold(&channel, number_at(1), number_at(2) as u32, number_at(3) as u32),
             "reserve" => reserve(&channel),
             "fork" => fork(args[0], args[1] == "raw"),
             "fork and die" => fork_and_die(args[0]),
@@ -76,45 +68,28 @@ fn four_by_four(groups: &[&str]) {
     let t = Temp::new();
     let path = t.chan();
     let path = path.to_str().unwrap();
-    let channel = open(
-        path,
-        &Options {
-            max_messages_per_page: 100,
-            ..retain(RETAIN_UNREAD)
-        },
-    );
+    let channel = open(path, &Options { max_messages_per_page: 100, ..retain(RETAIN_UNREAD) });
     let mut consumers: Vec<_> = groups
         .iter()
         .flat_map(|g| (0..4).map(move |_| (*g, Child::start("consume", &[path, g, "1500"]))))
         .collect();
-    consumers
-        .iter_mut()
-        .for_each(|(_, c)| drop(c.expect("ready")));
+    consumers.iter_mut().for_each(|(_, c)| drop(c.expect("ready")));
     let produce = |id: u64| Child::start("produce", &[path, &id.to_string(), &EACH.to_string()]);
     let producers: Vec<_> = (0..4).map(produce).collect();
     // Pipes must be read, or a consumer that reports would wait.
     let reports: Vec<(&str, Vec<String>)> = std::thread::scope(|s| {
-        let handles: Vec<_> = consumers
-            .into_iter()
-            .map(|(g, c)| s.spawn(move || (g, reports_of(c))))
-            .collect();
+        let handles: Vec<_> =
+            consumers.into_iter().map(|(g, c)| s.spawn(move || (g, reports_of(c)))).collect();
         producers.into_iter().for_each(Child::succeed);
         handles.into_iter().map(|h| h.join().unwrap()).collect()
     });
     for group in groups {
-        let mut all: Vec<&String> = reports
-            .iter()
-            .filter(|r| r.0 == *group)
-            .flat_map(|r| &r.1)
-            .collect();
+        let mut all: Vec<&String> =
+            reports.iter().filter(|r| r.0 == *group).flat_map(|r| &r.1).collect();
         let total = all.len();
         all.sort();
         all.dedup();
-        assert_eq!(
-            (total, all.len()),
-            (4 * EACH as usize, 4 * EACH as usize),
-            "{group}"
-        );
+        assert_eq!((total, all.len()), (4 * EACH as usize, 4 * EACH as usize), "{group}");
         let g = group_info(&channel, group);
         assert_eq!((g.lag, g.unacked, g.lost), (0, 0, 0));
     }
@@ -133,12 +108,7 @@ fn s076_four_by_four_processes_in_three_groups() {
 
 /// Receives so many messages, under this acknowledging, and waits to be killed.
 fn hold(channel: &Channel, count: u64, ack: u32, prefetch: u32) {
-    let o = SubscribeOptions {
-        ack,
-        prefetch,
-        flags: AUTO_NEXT_PAGE,
-        ..Default::default()
-    };
+    let o = SubscribeOptions { ack, prefetch, flags: AUTO_NEXT_PAGE, ..Default::default() };
     let mut c = channel.subscribe(Some(b"g"), &o).unwrap();
     take_firsts(&mut c, 0..count);
     mark("holds", "");
@@ -147,10 +117,7 @@ fn hold(channel: &Channel, count: u64, ack: u32, prefetch: u32) {
 
 fn start_holder(t: &Temp, count: u64, ack: u32, prefetch: u32) -> Child {
     let [count, ack, prefetch] = [count, ack.into(), prefetch.into()].map(|n: u64| n.to_string());
-    let mut child = Child::start(
-        "hold",
-        &[t.chan().to_str().unwrap(), &count, &ack, &prefetch],
-    );
+    let mut child = Child::start("hold", &[t.chan().to_str().unwrap(), &count, &ack, &prefetch]);
     child.expect("holds");
     child
 }
@@ -162,16 +129,10 @@ fn take_all(c: &mut Consumer, numbers: std::ops::Range<u64>, handed: u64) {
     while !left.is_empty() {
         let m = take(c);
         let n = number(&m);
-        let at = left
-            .iter()
-            .position(|&l| l == n)
-            .unwrap_or_else(|| panic!("{n} again, or not sent"));
+        let at =
+            left.iter().position(|&l| l == n).unwrap_or_else(|| panic!("{n} again, or not sent"));
         left.remove(at);
-        let expected = if n < handed {
-            (MESSAGE_REDELIVERED, 2)
-        } else {
-            (0, 1)
-        };
+        let expected = if n < handed { (MESSAGE_REDELIVERED, 2) } else { (0, 1) };
         assert_eq!((m.flags, m.deliveries), expected, "message {n}");
     }
     take_nothing(c);
@@ -235,11 +196,7 @@ fn prefetched(ack: u32, prefetch: u32, handed: u64) {
         ACK_NEXT => handed - 1,
         _ => 0,
     };
-    take_all(
-        &mut subscribe(&channel, Some("g"), ACK_MANUAL),
-        first..40,
-        handed,
-    );
+    take_all(&mut subscribe(&channel, Some("g"), ACK_MANUAL), first..40, handed);
 }
 
 #[test]
@@ -326,10 +283,7 @@ fn start_reserver(t: &Temp) -> Child {
 #[test]
 fn s130_stopped_inside_a_send() {
     let t = Temp::new();
-    let o = Options {
-        stall_timeout_ms: 200,
-        ..retain(RETAIN_UNREAD)
-    };
+    let o = Options { stall_timeout_ms: 200, ..retain(RETAIN_UNREAD) };
     let channel = open(t.chan(), &o);
     let mut p = channel.producer().unwrap();
     let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
@@ -357,10 +311,7 @@ fn s130_stopped_inside_a_send() {
 #[test]
 fn s129_killed_inside_a_send() {
     let t = Temp::new();
-    let o = Options {
-        stall_timeout_ms: 60_000,
-        ..retain(RETAIN_UNREAD)
-    };
+    let o = Options { stall_timeout_ms: 60_000, ..retain(RETAIN_UNREAD) };
     let channel = open(t.chan(), &o);
     let mut p = channel.producer().unwrap();
     let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
@@ -452,16 +403,8 @@ fn every_call_is_forked(all: &mut All) -> bool {
 /// Forks with every handle open: dead in the child, alive in the parent, which loses nothing.
 fn fork(path: &str, raw: bool) {
     let mut all = open_all(path);
-    assert!(
-        in_fork(raw, || every_call_is_forked(&mut all)),
-        "a call did not say DC_E_FORKED"
-    );
-    let All {
-        channel,
-        mut p,
-        mut c,
-        mut o,
-    } = all;
+    assert!(in_fork(raw, || every_call_is_forked(&mut all)), "a call did not say DC_E_FORKED");
+    let All { channel, mut p, mut c, mut o } = all;
     let dead = (&channel, &p, &c, &o);
     assert!(in_fork(raw, || {
         // Closing there only frees memory.
@@ -545,10 +488,7 @@ fn s022_a_child_does_not_keep_a_dead_parent_alive() {
 
 /// At most one library thread, with all signals blocked; none under NO_THREAD, nor before it is needed.
 fn threads(channel: &Channel, path: &str) {
-    let silent = Options {
-        flags: NO_THREAD | EXISTING,
-        ..Default::default()
-    };
+    let silent = Options { flags: NO_THREAD | EXISTING, ..Default::default() };
     let silent = open(path, &silent);
     let mut p = silent.producer().unwrap();
     let mut c = subscribe(&silent, Some("g"), 0);
@@ -557,36 +497,19 @@ fn threads(channel: &Channel, path: &str) {
         take_first(&mut c, n);
     }
     assert!(library_threads().is_empty(), "NO_THREAD started one");
-    let mut handles = vec![
-        subscribe(channel, Some("g"), 0),
-        subscribe(channel, None, 0),
-    ];
+    let mut handles = vec![subscribe(channel, Some("g"), 0), subscribe(channel, None, 0)];
     let more: Vec<_> = (0..3).map(|_| reopen(path, EXISTING)).collect();
     handles.extend(more.iter().map(|ch| subscribe(ch, Some("h"), 0)));
-    handles
-        .iter_mut()
-        .for_each(|c| assert!(c.fd().unwrap() >= 0));
+    handles.iter_mut().for_each(|c| assert!(c.fd().unwrap() >= 0));
     until("the library thread starts", || library_threads().len() == 1);
     sleep_ms(50);
     let ids = library_threads();
     assert_eq!(ids.len(), 1);
     let status = std::fs::read_to_string(format!("/proc/self/task/{}/status", ids[0])).unwrap();
-    let blocked = status
-        .lines()
-        .find_map(|l| l.strip_prefix("SigBlk:\t"))
-        .unwrap();
+    let blocked = status.lines().find_map(|l| l.strip_prefix("SigBlk:\t")).unwrap();
     let blocked = u64::from_str_radix(blocked, 16).unwrap();
-    for signal in [
-        libc::SIGINT,
-        libc::SIGTERM,
-        libc::SIGUSR1,
-        libc::SIGALRM,
-        libc::SIGCHLD,
-    ] {
-        assert!(
-            blocked >> (signal - 1) & 1 == 1,
-            "signal {signal} is not blocked"
-        );
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGALRM, libc::SIGCHLD] {
+        assert!(blocked >> (signal - 1) & 1 == 1, "signal {signal} is not blocked");
     }
 }
 

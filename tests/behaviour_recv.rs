@@ -55,10 +55,7 @@ fn s072_next_page_called_early_skips_nothing() {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     let mut p = channel.producer().unwrap();
-    for mut c in [
-        subscribe_paged(&channel, Some("g")),
-        subscribe_paged(&channel, None),
-    ] {
+    for mut c in [subscribe_paged(&channel, Some("g")), subscribe_paged(&channel, None)] {
         let start = info(&channel).messages;
         c.next_page().unwrap();
         c.seek(LATEST).unwrap();
@@ -115,10 +112,7 @@ fn batches(flags: u32) {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     let mut p = channel.producer().unwrap();
-    let o = SubscribeOptions {
-        flags,
-        ..Default::default()
-    };
+    let o = SubscribeOptions { flags, ..Default::default() };
     let mut c = channel.subscribe(Some(b"g"), &o).unwrap();
     assert_eq!(code(c.recv_batch(&mut [], 0, &mut 0)), DC_E_ARGUMENT);
     assert_eq!(batch(&mut c, 100, 0).0, DC_AGAIN);
@@ -181,13 +175,8 @@ fn s074_out_is_written_only_with_a_message() {
     let channel = open(t.chan(), &small());
     let mut p = channel.producer().unwrap();
     let mut c = subscribe_paged(&channel, Some("g"));
-    let fresh = || Message {
-        len: 71,
-        position: 72,
-        flags: 73,
-        deliveries: 74,
-        ..Default::default()
-    };
+    let fresh =
+        || Message { len: 71, position: 72, flags: 73, deliveries: 74, ..Default::default() };
     let same = |m: &Message| {
         let fields = (m.data.is_null(), m.len, m.position, m.flags, m.deliveries);
         assert_eq!(fields, (true, 71, 72, 73, 74));
@@ -234,10 +223,7 @@ fn slow_consumer(group: Option<&str>, ack: u32, flags: u32) {
         sent
     };
     send(20);
-    let o = SubscribeOptions {
-        ack,
-        ..Default::default()
-    };
+    let o = SubscribeOptions { ack, ..Default::default() };
     let mut c = channel.subscribe(group.map(str::as_bytes), &o).unwrap();
     let kept: Vec<_> = (0..12).map(|_| take(&mut c)).collect();
     for _ in 0..40 {
@@ -305,10 +291,7 @@ fn s013_lagged_once_a_gap() {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     let mut p = channel.producer().unwrap();
-    let mut all = [
-        subscribe_paged(&channel, Some("g")),
-        subscribe_paged(&channel, None),
-    ];
+    let mut all = [subscribe_paged(&channel, Some("g")), subscribe_paged(&channel, None)];
     let mut received = [0, 0];
     for round in 1..=5 {
         send_numbers(&mut p, (round - 1) * 500..round * 500);

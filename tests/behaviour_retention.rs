@@ -151,14 +151,8 @@ fn s104_a_waiting_send_goes_on_after_each_acknowledgement() {
 #[test]
 fn s104_a_lossless_channel_moves_many_pages() {
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            page_size: 64 << 10,
-            max_pages: 4,
-            ..Default::default()
-        },
-    );
+    let channel =
+        open(t.chan(), &Options { page_size: 64 << 10, max_pages: 4, ..Default::default() });
     drop(channel);
     Channel::destroy(&t.chan()).unwrap();
     let o = Options {
@@ -185,13 +179,7 @@ fn s104_a_lossless_channel_moves_many_pages() {
 #[test]
 fn s104_groups_that_come_and_go_while_pages_turn() {
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            max_messages_per_page: 4,
-            ..retain(RETAIN_UNREAD)
-        },
-    );
+    let channel = open(t.chan(), &Options { max_messages_per_page: 4, ..retain(RETAIN_UNREAD) });
     let mut c = subscribe(&channel, Some("steady"), ACK_NEXT);
     let mut p = channel.producer().unwrap();
     std::thread::scope(|s| {
@@ -227,13 +215,7 @@ fn s104_groups_that_come_and_go_while_pages_turn() {
 #[test]
 fn s099_unlimited_keeps_everything() {
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            max_pages: UNLIMITED,
-            ..small()
-        },
-    );
+    let channel = open(t.chan(), &Options { max_pages: UNLIMITED, ..small() });
     send_numbers(&mut channel.producer().unwrap(), 0..3000);
     assert_eq!(info(&channel).messages, 3000);
     take_numbers(&mut subscribe(&channel, Some("g"), ACK_NEXT), 0..3000);
@@ -245,13 +227,7 @@ fn s121_disk_is_bounded() {
     const PAGE: u64 = 1 << 20;
     const MOST: u64 = (4 + 2 + 3) * (PAGE + 65_536) + (2 << 20);
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            page_size: PAGE,
-            ..small()
-        },
-    );
+    let channel = open(t.chan(), &Options { page_size: PAGE, ..small() });
     let mut p = channel.producer().unwrap();
     let content = vec![7; 60_000];
     let mut pinned = Vec::new();

@@ -5,18 +5,8 @@ use common::*;
 use std::io::IoSlice;
 
 fn lossless(t: &Temp, max_pages: u64, messages: u32, stall_timeout_ms: u32) -> Channel {
-    let o = Options {
-        max_pages,
-        max_messages_per_page: messages,
-        ..retain(RETAIN_UNREAD)
-    };
-    open(
-        t.chan(),
-        &Options {
-            stall_timeout_ms,
-            ..o
-        },
-    )
+    let o = Options { max_pages, max_messages_per_page: messages, ..retain(RETAIN_UNREAD) };
+    open(t.chan(), &Options { stall_timeout_ms, ..o })
 }
 
 /// Writes into a reservation.
@@ -58,19 +48,9 @@ fn s016_too_big_leaves_the_channel_untouched() {
     let big = vec![0; max * 2];
     for len in [max + 1, max * 2] {
         assert_eq!(code(p.send(&big[..len], -1)), DC_E_TOO_BIG);
-        assert_eq!(
-            code(p.send_vectored(&[IoSlice::new(&big[..len])], -1)),
-            DC_E_TOO_BIG
-        );
+        assert_eq!(code(p.send_vectored(&[IoSlice::new(&big[..len])], -1)), DC_E_TOO_BIG);
     }
-    for len in [
-        max + 1,
-        1 << 32,
-        (1 << 32) + 8,
-        usize::MAX / 2,
-        usize::MAX - 7,
-        usize::MAX,
-    ] {
+    for len in [max + 1, 1 << 32, (1 << 32) + 8, usize::MAX / 2, usize::MAX - 7, usize::MAX] {
         assert_eq!(code(p.reserve(len, -1)), DC_E_TOO_BIG);
     }
     let halves = [IoSlice::new(&big[..max]), IoSlice::new(&big[..1])];
@@ -144,10 +124,7 @@ fn s065_a_batch_sends_a_prefix() {
             break;
         }
         assert_eq!(code(result), DC_AGAIN);
-        assert_eq!(
-            code(p.send_batch(&messages[total..][..1], 0, &mut sent)),
-            DC_AGAIN
-        );
+        assert_eq!(code(p.send_batch(&messages[total..][..1], 0, &mut sent)), DC_AGAIN);
         assert_eq!(sent, 0);
         take_numbers(&mut c, taken..total as u64);
         taken = total as u64;
@@ -189,14 +166,7 @@ fn s065_batches_of_every_size_arrive_in_order() {
         while done < messages.len() {
             let mut sent = 0;
             let code = code(p.send_batch(&messages[done..], 0, &mut sent));
-            assert_eq!(
-                code,
-                if done + sent == messages.len() {
-                    DC_OK
-                } else {
-                    DC_AGAIN
-                }
-            );
+            assert_eq!(code, if done + sent == messages.len() { DC_OK } else { DC_AGAIN });
             take_numbers(&mut c, next + done as u64..next + (done + sent) as u64);
             take_nothing(&mut c);
             done += sent;
@@ -212,15 +182,7 @@ fn s052_reserve_write_commit() {
     let mut p = channel.producer().unwrap();
     let mut c = subscribe(&channel, Some("g"), 0);
     let max = info(&channel).max_message as usize;
-    for (asked, kept) in [
-        (100, 100),
-        (100, 99),
-        (100, 0),
-        (0, 0),
-        (max, max),
-        (max, 5),
-        (13, 13),
-    ] {
+    for (asked, kept) in [(100, 100), (100, 99), (100, 0), (0, 0), (max, max), (max, 5), (13, 13)] {
         let content = vec![b'a' + kept as u8 % 20; asked];
         reserve(&mut p, &content).unwrap();
         take_nothing(&mut c);
@@ -376,8 +338,7 @@ fn s055_sent_position_is_that_of_the_last_message() {
     assert!(clone.sent_position() > before);
     assert_eq!(p.sent_position(), before);
     let mut sent = 0;
-    p.send_batch(&[IoSlice::new(b"x"); 3], 0, &mut sent)
-        .unwrap();
+    p.send_batch(&[IoSlice::new(b"x"); 3], 0, &mut sent).unwrap();
     let mut m = take(&mut c);
     for _ in 0..3 {
         m = take(&mut c);

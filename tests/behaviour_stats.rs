@@ -9,18 +9,9 @@ fn s115_channel_figures_are_exact() {
     let t = Temp::new();
     let channel = open(t.chan(), &retain(RETAIN_UNREAD));
     let i = info(&channel);
-    assert_eq!(
-        (i.page_size, i.max_pages, i.max_messages_per_page),
-        (64 << 10, 4, 16)
-    );
-    assert_eq!(
-        (i.oldest, i.messages, i.bytes, i.producers, i.consumers),
-        (i.end, 0, 0, 0, 0)
-    );
-    assert_eq!(
-        (i.abandoned, i.recoveries, i.discarded, i.poisoned),
-        (0, 0, 0, 0)
-    );
+    assert_eq!((i.page_size, i.max_pages, i.max_messages_per_page), (64 << 10, 4, 16));
+    assert_eq!((i.oldest, i.messages, i.bytes, i.producers, i.consumers), (i.end, 0, 0, 0, 0));
+    assert_eq!((i.abandoned, i.recoveries, i.discarded, i.poisoned), (0, 0, 0, 0));
     let mut producers = [channel.producer().unwrap(), channel.producer().unwrap()];
     let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
     let observer = subscribe_paged(&channel, None);
@@ -60,10 +51,7 @@ fn s115_bytes_are_payload_bytes() {
     p.reserve(500, 0).unwrap();
     p.commit(3).unwrap();
     let (i, v) = (info(&channel), verify(t.chan()));
-    assert_eq!(
-        (i.bytes, i.messages, v.bytes, v.messages),
-        (total, 8, total, 8)
-    );
+    assert_eq!((i.bytes, i.messages, v.bytes, v.messages), (total, 8, total, 8));
 }
 
 #[test]
@@ -72,9 +60,7 @@ fn s115_disk_bytes_are_what_the_files_take() {
     let channel = open(t.chan(), &small());
     send_numbers(&mut channel.producer().unwrap(), 0..200);
     // A page may be in preparation.
-    until("the figures agree", || {
-        info(&channel).disk_bytes == disk_of(t.chan())
-    });
+    until("the figures agree", || info(&channel).disk_bytes == disk_of(t.chan()));
 }
 
 #[test]
@@ -90,10 +76,7 @@ fn s117_consumer_figures_are_exact() {
         (i.lag, i.unacked, i.lost, i.redelivered, i.corrupt)
     };
     assert_eq!(figures(&c), (20, 0, 0, 0, 0));
-    let last = (0..7)
-        .map(|n| take_first(&mut c, n).position)
-        .last()
-        .unwrap();
+    let last = (0..7).map(|n| take_first(&mut c, n).position).last().unwrap();
     assert_eq!(figures(&c), (13, 7, 0, 0, 0));
     assert!(consumer_info(&c).position > last);
     c.ack(last).unwrap();
@@ -121,13 +104,7 @@ fn text(n: u64) -> Vec<u8> {
 
 /// A closed channel of COUNT texts, a group that has read ten of them, and an empty group.
 fn make_channel(t: &Temp, checksum: u32) {
-    let channel = open(
-        t.chan(),
-        &Options {
-            checksum,
-            ..small()
-        },
-    );
+    let channel = open(t.chan(), &Options { checksum, ..small() });
     let mut p = channel.producer().unwrap();
     (0..COUNT).for_each(|n| p.send(&text(n), 0).unwrap());
     let mut c = subscribe(&channel, Some("reader"), ACK_RECEIVE);
@@ -142,10 +119,7 @@ fn s118_verify_counts_a_sound_channel() {
     make_channel(&t, CHECKSUM_ON);
     let before = fingerprint(t.chan());
     let v = verify(t.chan());
-    assert_eq!(
-        (v.messages, v.bytes, v.groups),
-        (COUNT, COUNT * text(0).len() as u64, 2)
-    );
+    assert_eq!((v.messages, v.bytes, v.groups), (COUNT, COUNT * text(0).len() as u64, 2));
     assert_eq!((v.corrupt, v.torn), (0, 0));
     assert!(v.pages == 3 || v.pages == 4);
     assert!(fingerprint(t.chan()) == before);
@@ -238,18 +212,8 @@ fn s018_a_newer_format_is_refused_and_left_alone() {
         overwrite(t.chan().join("channel"), at + 8, &[99]);
     }
     let before = fingerprint(t.chan());
-    for flags in [
-        0,
-        EXISTING,
-        READ_ONLY,
-        NO_THREAD,
-        PREPARED_ONLY,
-        SIGBUS_GUARD,
-    ] {
-        let o = Options {
-            flags,
-            ..Options::default()
-        };
+    for flags in [0, EXISTING, READ_ONLY, NO_THREAD, PREPARED_ONLY, SIGBUS_GUARD] {
+        let o = Options { flags, ..Options::default() };
         fails(Channel::open(&t.chan(), &o), DC_E_FORMAT, "99");
     }
     assert_eq!(code(Channel::verify(&t.chan())), DC_E_FORMAT);
@@ -278,13 +242,7 @@ fn s005_reading_changes_nothing_on_disk() {
 fn survive(path: &std::path::Path) {
     let _ = Channel::verify(path);
     for flags in [READ_ONLY, 0] {
-        let Ok(channel) = Channel::open(
-            path,
-            &Options {
-                flags,
-                ..Options::default()
-            },
-        ) else {
+        let Ok(channel) = Channel::open(path, &Options { flags, ..Options::default() }) else {
             continue;
         };
         let internal = [
@@ -329,26 +287,17 @@ fn s132_flipped_bytes() {
     for _ in 0..40 {
         for _ in 0..random(&mut seed) % 4 + 1 {
             let (file, content, ..) = &original[random(&mut seed) as usize % original.len()];
-            let reach = if random(&mut seed) & 1 == 1 {
-                8192
-            } else {
-                content.len()
-            };
+            let reach = if random(&mut seed) & 1 == 1 { 8192 } else { content.len() };
             let at = random(&mut seed) as usize % reach.min(content.len() - 8);
-            let blow = if random(&mut seed) & 1 == 1 {
-                [0xFF; 8]
-            } else {
-                [random(&mut seed) as u8; 8]
-            };
+            let blow =
+                if random(&mut seed) & 1 == 1 { [0xFF; 8] } else { [random(&mut seed) as u8; 8] };
             overwrite(file, at, &blow[..random(&mut seed) as usize % 8 + 1]);
         }
         survive(&t.chan());
         for file in files(t.chan()) {
             std::fs::remove_file(file).unwrap();
         }
-        original
-            .iter()
-            .for_each(|(file, content, ..)| std::fs::write(file, content).unwrap());
+        original.iter().for_each(|(file, content, ..)| std::fs::write(file, content).unwrap());
     }
 }
 
@@ -365,9 +314,7 @@ fn s132_truncated_files() {
             for file in files(t.chan()) {
                 std::fs::remove_file(file).unwrap();
             }
-            original
-                .iter()
-                .for_each(|(file, content, ..)| std::fs::write(file, content).unwrap());
+            original.iter().for_each(|(file, content, ..)| std::fs::write(file, content).unwrap());
         }
     }
 }

@@ -8,11 +8,7 @@ use std::time::{Duration, Instant};
 /// Every message exactly once, each producer's in order.
 fn turn(messages: u32, pages: u64, producers: u32, consumers: usize, each: u64, o: &Options) {
     let t = Temp::new();
-    let o = Options {
-        max_messages_per_page: messages,
-        max_pages: pages,
-        ..*o
-    };
+    let o = Options { max_messages_per_page: messages, max_pages: pages, ..*o };
     let channel = open(t.chan(), &o);
     let received = AtomicU64::new(0);
     let total = u64::from(producers) * each;
@@ -84,17 +80,7 @@ fn s103_three_messages_a_page() {
 /// [S90]
 #[test]
 fn s090_three_messages_a_page_without_a_thread() {
-    turn(
-        3,
-        4,
-        3,
-        3,
-        5_000,
-        &Options {
-            flags: NO_THREAD,
-            ..retain(RETAIN_UNREAD)
-        },
-    );
+    turn(3, 4, 3, 3, 5_000, &Options { flags: NO_THREAD, ..retain(RETAIN_UNREAD) });
 }
 
 /// [S5 S13] Observers and a ring that overtakes them: order is kept, and every loss is counted.
@@ -102,19 +88,10 @@ fn s090_three_messages_a_page_without_a_thread() {
 fn s013_a_ring_of_tiny_pages_counts_every_loss() {
     const TOTAL: u64 = 20_000;
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            max_messages_per_page: 3,
-            ..small()
-        },
-    );
+    let channel = open(t.chan(), &Options { max_messages_per_page: 3, ..small() });
     let mut p = channel.producer().unwrap();
     let readers = [Some("one"), Some("two"), None, None];
-    let readers: Vec<_> = readers
-        .into_iter()
-        .map(|g| subscribe(&channel, g, ACK_NEXT))
-        .collect();
+    let readers: Vec<_> = readers.into_iter().map(|g| subscribe(&channel, g, ACK_NEXT)).collect();
     std::thread::scope(|s| {
         s.spawn(|| {
             for n in 0..TOTAL {
@@ -148,13 +125,7 @@ fn s013_a_ring_of_tiny_pages_counts_every_loss() {
 fn s059_giving_back_amid_traffic() {
     const TOTAL: u64 = 10_000;
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            max_messages_per_page: 5,
-            ..retain(RETAIN_UNREAD)
-        },
-    );
+    let channel = open(t.chan(), &Options { max_messages_per_page: 5, ..retain(RETAIN_UNREAD) });
     drop(subscribe(&channel, Some("g"), 0));
     let mut p = channel.producer().unwrap();
     let acked: Vec<_> = (0..TOTAL).map(|_| AtomicU64::new(0)).collect();
@@ -193,10 +164,7 @@ fn s059_giving_back_amid_traffic() {
             });
         }
     });
-    assert!(
-        acked.iter().all(|n| n.load(SeqCst) == 1),
-        "acknowledged twice, or never"
-    );
+    assert!(acked.iter().all(|n| n.load(SeqCst) == 1), "acknowledged twice, or never");
     assert!(fresh.iter().all(|n| n.load(SeqCst) <= 1), "unflagged twice");
     let g = group_info(&channel, "g");
     assert_eq!((g.lag, g.unacked, g.lost), (0, 0, 0));

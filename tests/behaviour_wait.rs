@@ -94,10 +94,7 @@ fn s034_timeouts() {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
     let mut m = Message::default();
-    for mut c in [
-        subscribe(&channel, Some("g"), 0),
-        subscribe(&channel, None, 0),
-    ] {
+    for mut c in [subscribe(&channel, Some("g"), 0), subscribe(&channel, None, 0)] {
         (0..1000).for_each(|_| assert_eq!(recv(&mut c, &mut m, 0), DC_AGAIN));
         let start = Instant::now();
         (0..3).for_each(|_| assert_eq!(recv(&mut c, &mut m, 60), DC_AGAIN));
@@ -110,18 +107,10 @@ fn s035_a_signal_handler_ends_a_receive() {
     handle_signal(libc::SIGUSR1);
     let t = Temp::new();
     let channel = open(t.chan(), &small());
-    for (group, timeout) in [
-        (Some("g"), -1),
-        (None, -1),
-        (Some("g"), 60_000),
-        (None, 60_000),
-    ] {
+    for (group, timeout) in [(Some("g"), -1), (None, -1), (Some("g"), 60_000), (None, 60_000)] {
         let mut c = subscribe(&channel, group, 0);
         let call = || recv(&mut c, &mut Message::default(), timeout);
-        assert_eq!(
-            while_waiting(call, |id| signal_thread(id, libc::SIGUSR1)),
-            -libc::EINTR
-        );
+        assert_eq!(while_waiting(call, |id| signal_thread(id, libc::SIGUSR1)), -libc::EINTR);
     }
 }
 
@@ -133,10 +122,7 @@ fn s035_a_signal_handler_ends_a_send() {
     let (channel, mut p, sent) = full(&t);
     for timeout in [-1, 60_000] {
         let call = || code(p.send(b"x", timeout));
-        assert_eq!(
-            while_waiting(call, |id| signal_thread(id, libc::SIGUSR1)),
-            -libc::EINTR
-        );
+        assert_eq!(while_waiting(call, |id| signal_thread(id, libc::SIGUSR1)), -libc::EINTR);
     }
     assert_eq!(info(&channel).messages, sent);
 }
@@ -203,10 +189,7 @@ fn s036_interrupts_from_another_thread() {
         let mut c = subscribe_at(&channel, group, LATEST);
         let i = c.interrupter();
         let call = || recv(&mut c, &mut Message::default(), -1);
-        assert_eq!(
-            while_waiting(call, |_| i.interrupt().unwrap()),
-            -libc::ECANCELED
-        );
+        assert_eq!(while_waiting(call, |_| i.interrupt().unwrap()), -libc::ECANCELED);
         take_nothing(&mut c);
         // It works as before.
         send(&mut channel.producer().unwrap(), 1);
@@ -221,10 +204,7 @@ fn s056_a_producers_interrupt() {
     let (channel, mut p, sent) = full(&t);
     let i = p.interrupter();
     let call = || code(p.send(b"x", -1));
-    assert_eq!(
-        while_waiting(call, |_| i.interrupt().unwrap()),
-        -libc::ECANCELED
-    );
+    assert_eq!(while_waiting(call, |_| i.interrupt().unwrap()), -libc::ECANCELED);
     i.interrupt().unwrap();
     assert_eq!(code(p.send(b"x", -1)), -libc::ECANCELED);
     assert_eq!(code(p.send(b"x", 20)), DC_AGAIN);
@@ -302,9 +282,7 @@ fn s127_killed_sleepers() {
         }
         send(&mut p, 2 * n);
         if n % 20 == 19 {
-            std::thread::sleep(std::time::Duration::from_micros(
-                random(&mut seed) as u64 % 300,
-            ));
+            std::thread::sleep(std::time::Duration::from_micros(random(&mut seed) as u64 % 300));
             std::mem::replace(victim, start()).kill();
         }
         // The answer may come twice, when its worker was killed before it could acknowledge.
@@ -348,10 +326,7 @@ fn settle(c: &mut Consumer) {
 fn s123_a_real_eventfd_of_the_handle() {
     let t = Temp::new();
     let channel = open(t.chan(), &small());
-    let mut all = [
-        subscribe(&channel, Some("g"), 0),
-        subscribe(&channel, None, 0),
-    ];
+    let mut all = [subscribe(&channel, Some("g"), 0), subscribe(&channel, None, 0)];
     let mut p = channel.producer().unwrap();
     let fds = [all[0].fd().unwrap(), all[1].fd().unwrap(), p.fd().unwrap()];
     for fd in fds {
@@ -360,10 +335,7 @@ fn s123_a_real_eventfd_of_the_handle() {
         // SAFETY: plain integers.
         assert!(unsafe { libc::fcntl(fd, libc::F_GETFD) } & libc::FD_CLOEXEC != 0);
     }
-    assert_eq!(
-        [all[0].fd().unwrap(), all[1].fd().unwrap(), p.fd().unwrap()],
-        fds
-    );
+    assert_eq!([all[0].fd().unwrap(), all[1].fd().unwrap(), p.fd().unwrap()], fds);
     assert!(fds[0] != fds[1] && fds[1] != fds[2] && fds[0] != fds[2]);
 }
 
@@ -371,17 +343,8 @@ fn s123_a_real_eventfd_of_the_handle() {
 #[test]
 fn s123_no_thread_no_fd() {
     let t = Temp::new();
-    let channel = open(
-        t.chan(),
-        &Options {
-            flags: NO_THREAD,
-            ..small()
-        },
-    );
-    assert_eq!(
-        code(subscribe(&channel, Some("g"), 0).fd()),
-        DC_E_UNSUPPORTED
-    );
+    let channel = open(t.chan(), &Options { flags: NO_THREAD, ..small() });
+    assert_eq!(code(subscribe(&channel, Some("g"), 0).fd()), DC_E_UNSUPPORTED);
     assert_eq!(code(channel.producer().unwrap().fd()), DC_E_UNSUPPORTED);
 }
 
@@ -509,13 +472,7 @@ fn s125_a_death_makes_it_readable() {
 
 fn polls(group: Option<&str>, flags: u32) {
     let t = Temp::new();
-    let _writer = open(
-        t.chan(),
-        &Options {
-            max_pages: 32,
-            ..small()
-        },
-    );
+    let _writer = open(t.chan(), &Options { max_pages: 32, ..small() });
     let channel = reopen(t.chan(), flags);
     let mut c = subscribe_paged(&channel, group);
     let fd = c.fd().unwrap();

@@ -13,14 +13,10 @@ fn tests() -> PathBuf {
 
 fn sources(dir: &Path, extension: &str) -> Vec<String> {
     let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
-    let mut found: Vec<_> = entries
-        .filter(|p| p.extension().is_some_and(|e| e == extension))
-        .collect();
+    let mut found: Vec<_> =
+        entries.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
     found.sort();
-    found
-        .iter()
-        .map(|p| std::fs::read_to_string(p).unwrap())
-        .collect()
+    found.iter().map(|p| std::fs::read_to_string(p).unwrap()).collect()
 }
 
 /// The number at the start of "042_what", "42 S54]".
@@ -31,9 +27,7 @@ fn number(text: &str) -> Option<u32> {
 
 /// The test's name, where a line begins one.
 fn test_name(line: &str) -> Option<&str> {
-    let c = line
-        .strip_prefix("TEST(")
-        .or_else(|| line.strip_prefix("TEST_LIMIT("));
+    let c = line.strip_prefix("TEST(").or_else(|| line.strip_prefix("TEST_LIMIT("));
     let name = c.or_else(|| line.strip_prefix("fn "))?;
     let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
     let name = &name[..end];
@@ -46,10 +40,7 @@ fn tags(line: &str) -> impl Iterator<Item = u32> + '_ {
     line.split('[')
         .skip(1)
         .filter_map(|rest| rest.split(']').next())
-        .flat_map(|tag| {
-            tag.split_whitespace()
-                .map(|w| w.strip_prefix('S').and_then(number))
-        })
+        .flat_map(|tag| tag.split_whitespace().map(|w| w.strip_prefix('S').and_then(number)))
         .flatten()
 }
 
@@ -83,10 +74,7 @@ fn sentences(table: &str) -> BTreeMap<u32, &str> {
         let line = line.trim_start_matches(['|', '-', '#', '*', ' ', '[']);
         line.strip_prefix('S').and_then(number)
     };
-    table
-        .lines()
-        .filter_map(|line| Some((first(line)?, line)))
-        .collect()
+    table.lines().filter_map(|line| Some((first(line)?, line))).collect()
 }
 
 #[test]
@@ -94,22 +82,14 @@ fn every_sentence_of_the_contract_has_a_test() {
     let table =
         std::fs::read_to_string(tests().join("c/CONTRACT.md")).expect("tests/c/CONTRACT.md");
     let sentences = sentences(&table);
-    assert!(
-        sentences.len() > 100,
-        "only {} sentences were found",
-        sentences.len()
-    );
+    assert!(sentences.len() > 100, "only {} sentences were found", sentences.len());
     let (_, shown) = named();
     let missing: Vec<_> = sentences
         .iter()
         .filter(|(n, line)| !shown.contains_key(n) && !line.contains("not testable: "))
         .map(|(_, line)| *line)
         .collect();
-    assert!(
-        missing.is_empty(),
-        "without a test:\n{}",
-        missing.join("\n")
-    );
+    assert!(missing.is_empty(), "without a test:\n{}", missing.join("\n"));
 }
 
 #[test]
@@ -118,14 +98,8 @@ fn every_test_shows_a_sentence_of_the_contract() {
         std::fs::read_to_string(tests().join("c/CONTRACT.md")).expect("tests/c/CONTRACT.md");
     let sentences = sentences(&table);
     let (_, shown) = named();
-    let strangers: Vec<_> = shown
-        .iter()
-        .filter(|(n, _)| !sentences.contains_key(n))
-        .collect();
-    assert!(
-        strangers.is_empty(),
-        "numbers that no sentence has: {strangers:?}"
-    );
+    let strangers: Vec<_> = shown.iter().filter(|(n, _)| !sentences.contains_key(n)).collect();
+    assert!(strangers.is_empty(), "numbers that no sentence has: {strangers:?}");
 }
 
 #[test]

@@ -25,10 +25,7 @@ impl Temp {
     }
     /// Change bytes of a file behind the library's back.
     fn write(&self, file: &str, at: u64, bytes: &[u8]) {
-        let f = std::fs::OpenOptions::new()
-            .write(true)
-            .open(self.0.join(file))
-            .unwrap();
+        let f = std::fs::OpenOptions::new().write(true).open(self.0.join(file)).unwrap();
         f.write_all_at(bytes, at).unwrap();
     }
     /// As after a reboot: no process of this boot is the one that wrote.
@@ -57,11 +54,7 @@ fn open(t: &Temp, o: &Options) -> Channel {
 }
 
 fn manual(c: &Channel, group: &[u8]) -> Consumer {
-    let o = SubscribeOptions {
-        ack: ACK_MANUAL,
-        flags: AUTO_NEXT_PAGE,
-        ..Default::default()
-    };
+    let o = SubscribeOptions { ack: ACK_MANUAL, flags: AUTO_NEXT_PAGE, ..Default::default() };
     c.subscribe(Some(group), &o).unwrap()
 }
 
@@ -87,61 +80,34 @@ fn checksums_are_those_of_the_test_vectors() {
     let document = include_str!("../docs/FORMAT.md");
     let uuid: Vec<u8> = (0..16).collect();
     let long: Vec<u8> = (0..1000).map(|i| i as u8).collect();
-    let cases: [(&[u8], u64); 4] = [
-        (b"", 65_536),
-        (b"hello", 65_536),
-        (b"hello", 65_537),
-        (&long, (1 << 54) - 1),
-    ];
+    let cases: [(&[u8], u64); 4] =
+        [(b"", 65_536), (b"hello", 65_536), (b"hello", 65_537), (&long, (1 << 54) - 1)];
     let mut found = vec![format!("`{:#018x}`", xxh3(&uuid))];
-    found.extend(
-        cases
-            .iter()
-            .map(|(p, at)| format!("`{:#010x}`", check(&uuid, *at, p))),
-    );
+    found.extend(cases.iter().map(|(p, at)| format!("`{:#010x}`", check(&uuid, *at, p))));
     for vector in &found {
-        assert!(
-            document.contains(vector),
-            "not in FORMAT.md: {vector} of {found:?}"
-        );
+        assert!(document.contains(vector), "not in FORMAT.md: {vector} of {found:?}");
     }
-    assert_eq!(
-        reader::group_file(b"a"),
-        "group-a96faf705af16834e6c632b61e964e1f"
-    );
+    assert_eq!(reader::group_file(b"a"), "group-a96faf705af16834e6c632b61e964e1f");
 }
 
 #[test]
 fn a_new_channel_has_the_documented_bytes() {
     let t = Temp::new();
-    drop(open(
-        &t,
-        &Options {
-            mode: 0o640,
-            stall_timeout_ms: 77,
-            ..small()
-        },
-    ));
+    drop(open(&t, &Options { mode: 0o640, stall_timeout_ms: 77, ..small() }));
     let d = t.dir();
     assert_eq!(d.names(), ["channel"]);
     let c = d.file("channel");
     assert_eq!(c.len(), 208_896);
     assert_eq!(c[..4096], c[4096..8192]);
     let s = superblock(&c[..4096]).unwrap();
-    assert_eq!(
-        (s.sequence, s.page_size, s.max_pages, s.slots),
-        (1, 65_536, 4, 100)
-    );
+    assert_eq!((s.sequence, s.page_size, s.max_pages, s.slots), (1, 65_536, 4, 100));
     let rest = (s.retention, s.checksum, s.stall_timeout_ms, s.mode, s.state);
     assert_eq!(rest, (1, 1, 77, 0o640, 1));
     let words = [(8192, 1 << 26), (8320, 1), (8704, 65_536), (9000, 1025)];
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let hex: String = c[9088..9104].iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(hex, boot.trim().replace('-', ""));
-    for at in (8192..c.len())
-        .step_by(8)
-        .filter(|at| !(9088..9104).contains(at))
-    {
+    for at in (8192..c.len()).step_by(8).filter(|at| !(9088..9104).contains(at)) {
         let want = words.iter().find(|w| w.0 == at).map_or(0, |w| w.1);
         assert_eq!(u64_at(&c, at), want, "word at {at}");
     }
@@ -153,14 +119,7 @@ fn a_new_channel_has_the_documented_bytes() {
 fn a_reader_made_from_the_document_finds_every_message() {
     for checksum in [CHECKSUM_ON, CHECKSUM_OFF] {
         let t = Temp::new();
-        let ch = open(
-            &t,
-            &Options {
-                max_pages: UNLIMITED,
-                checksum,
-                ..small()
-            },
-        );
+        let ch = open(&t, &Options { max_pages: UNLIMITED, checksum, ..small() });
         let mut p = ch.producer().unwrap();
         send(&mut p, 0..150);
         let bodies: Vec<Vec<u8>> = (150..200).map(body).collect();
@@ -234,10 +193,7 @@ fn page_files_are_reused_with_new_numbers() {
     send(&mut p, 0..2000);
     let d = t.dir();
     let (oldest, newest) = (d.oldest(), d.newest());
-    assert!(
-        newest >= 20 && newest - oldest < 4,
-        "window {oldest} to {newest}"
-    );
+    assert!(newest >= 20 && newest - oldest < 4, "window {oldest} to {newest}");
     assert!(d.names().len() <= 1 + 4 + 2, "{:?}", d.names());
     for number in oldest..=newest {
         let page = d.page(number);
@@ -250,10 +206,7 @@ fn page_files_are_reused_with_new_numbers() {
         assert_eq!(m.payload, body(first + i));
         assert!(m.sound);
     }
-    assert!(
-        d.word(9000) > newest,
-        "numbers in use are below the high-water mark"
-    );
+    assert!(d.word(9000) > newest, "numbers in use are below the high-water mark");
 }
 
 #[test]
@@ -275,10 +228,7 @@ fn groups_and_entries_have_the_documented_words() {
     assert_eq!((e.handed(), e.acked(), e.word(24)), (5, 2, 1));
     assert_eq!((g.word(1176), g.word(1184), g.word(1296)), (1, 1, 65_536));
     assert_eq!(g.needed_from(), held[2]);
-    assert!(
-        t.dir().word(8192) & 0x3FF_FFFF >= 2,
-        "a group and a consumer came"
-    );
+    assert!(t.dir().word(8192) & 0x3FF_FFFF >= 2, "a group and a consumer came");
 
     ch.sync(1000).unwrap();
     assert_eq!(t.dir().group(b"a/../b").word(1296), held[2]);
@@ -309,10 +259,7 @@ fn handles_leave_records_as_documented() {
     p.send(b"x", 0).unwrap();
     let d = t.dir();
     let record = |h: usize, at: usize| d.word(12_288 + 128 * h + at);
-    assert_eq!(
-        [record(0, 0), record(1, 0), record(2, 0), record(3, 0)],
-        [1, 2, 2, 0]
-    );
+    assert_eq!([record(0, 0), record(1, 0), record(2, 0), record(3, 0)], [1, 2, 2, 0]);
     assert!(record(0, 8) % 2 == 0 && record(0, 8) > 2);
     assert_eq!(record(0, 24), 1 << 63);
     assert_eq!(record(1, 24), xxh3(b"g") & (u64::MAX >> 1) | 1);
@@ -354,13 +301,7 @@ fn locks_lie_where_the_document_says() {
     let group = reader::group_file(b"g");
     assert!(held(&group, base, read) && !held(&group, base + 1, read));
     assert!(!held(&group, base - 1, read));
-    let reading = open(
-        &t,
-        &Options {
-            flags: READ_ONLY,
-            ..Options::default()
-        },
-    );
+    let reading = open(&t, &Options { flags: READ_ONLY, ..Options::default() });
     assert!(held("channel", base + 3, write) && !held("channel", base + 3, read));
     drop(reading);
     assert!(!held("channel", base + 3, write));
@@ -388,13 +329,7 @@ fn one_sound_superblock_is_enough_and_a_newer_version_is_refused() {
     }
     t.write("channel", 300, &[1]);
     t.write("channel", 4096 + 300, &[1]);
-    assert_eq!(
-        Channel::open(&t.0, &Options::default())
-            .err()
-            .unwrap()
-            .code(),
-        DC_E_CORRUPT
-    );
+    assert_eq!(Channel::open(&t.0, &Options::default()).err().unwrap().code(), DC_E_CORRUPT);
 }
 
 #[test]
@@ -407,10 +342,7 @@ fn the_superblock_with_the_higher_sequence_counts() {
     let sum = xxh3(&block[..4088]).to_le_bytes();
     block[4088..].copy_from_slice(&sum);
     t.write("channel", 4096, &block);
-    let o = Options {
-        flags: EXISTING,
-        ..Options::default()
-    };
+    let o = Options { flags: EXISTING, ..Options::default() };
     assert_eq!(Channel::open(&t.0, &o).err().unwrap().code(), -libc::ENOENT);
     assert!(t.dir().names().is_empty(), "whoever finds it finishes it");
 }
@@ -431,11 +363,7 @@ fn a_machine_crash_is_recovered_from_as_documented() {
     // Sent after the flush: one payload and one slot did not reach the disk.
     let page = t.dir().page(1);
     let (unit, _) = page.place(25);
-    t.write(
-        "page-0000000001",
-        (page.payload_at + 8 * unit) as u64,
-        b"torn",
-    );
+    t.write("page-0000000001", (page.payload_at + 8 * unit) as u64, b"torn");
     t.write("page-0000000001", 4096 + 16 * 28, &[0; 16]);
     t.reboot();
 
@@ -489,11 +417,7 @@ fn nothing_follows_the_end_that_a_recovery_sets() {
     ch.producer().unwrap().send(b"after", 0).unwrap();
     let from = |start| {
         let flags = AUTO_NEXT_PAGE;
-        let o = SubscribeOptions {
-            start,
-            flags,
-            ..Default::default()
-        };
+        let o = SubscribeOptions { start, flags, ..Default::default() };
         let mut c = ch.subscribe(None, &o).unwrap();
         take(&mut c).position
     };
@@ -524,8 +448,5 @@ fn a_spare_file_is_cleared_though_its_tail_did_not_reach_the_disk() {
     assert!(!d.names().contains(&"page-0000000001"), "it was reused");
     let sent = d.messages();
     let sent = &sent[sent.len() - 130..];
-    assert!(sent
-        .iter()
-        .zip(1..)
-        .all(|(m, i)| m.sound && m.payload == body(i)));
+    assert!(sent.iter().zip(1..).all(|(m, i)| m.sound && m.payload == body(i)));
 }

@@ -29,14 +29,7 @@ fn committed_header_is_the_generated_one() {
 
 /// What the header declares: the name before the first parenthesis of a line that is no comment.
 fn declared(header: &str) -> BTreeSet<&str> {
-    let kinds = [
-        "DC_API ",
-        "int ",
-        "void ",
-        "uint32_t ",
-        "uint64_t ",
-        "const ",
-    ];
+    let kinds = ["DC_API ", "int ", "void ", "uint32_t ", "uint64_t ", "const "];
     header
         .lines()
         .filter(|line| kinds.iter().any(|kind| line.starts_with(kind)))
@@ -61,18 +54,13 @@ fn values_are_pinned() {
         let line = format!("#define {pinned}\n");
         assert!(header.contains(&line), "the header no longer says {line}");
     }
-    let macros = header
-        .lines()
-        .filter(|line| line.starts_with("#define DC_"));
+    let macros = header.lines().filter(|line| line.starts_with("#define DC_"));
     let unpinned: Vec<&str> = macros
         .filter_map(|line| line.strip_prefix("#define "))
         .filter(|line| !PINNED.contains(line))
         .filter(|line| !FREE.contains(&line.split([' ', '(']).next().unwrap_or_default()))
         .collect();
-    assert!(
-        unpinned.is_empty(),
-        "new constants, to be pinned here: {unpinned:?}"
-    );
+    assert!(unpinned.is_empty(), "new constants, to be pinned here: {unpinned:?}");
 }
 
 const PINNED: &[&str] = &[
@@ -164,9 +152,7 @@ fn header_compiles_alone_as_c_and_cpp() {
 #[test]
 fn quick_start_of_the_header_compiles() {
     let header = committed();
-    let begin = header
-        .find("QUICK START")
-        .expect("the header has a quick start");
+    let begin = header.find("QUICK START").expect("the header has a quick start");
     let program: String = header[begin..]
         .lines()
         .skip_while(|line| !line.contains("#include"))
@@ -176,10 +162,7 @@ fn quick_start_of_the_header_compiles() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
-    assert!(
-        program.contains("return code"),
-        "the whole program is found:\n{program}"
-    );
+    assert!(program.contains("return code"), "the whole program is found:\n{program}");
     compile("cc", "c11", &scratch("quick_start.c", &program));
     compile("c++", "c++17", &scratch("quick_start.cpp", &program));
 }
@@ -194,14 +177,7 @@ fn scratch(name: &str, text: &str) -> PathBuf {
 fn compile(compiler: &str, standard: &str, file: &Path) {
     let outcome = Command::new(compiler)
         .arg(format!("-std={standard}"))
-        .args([
-            "-Wall",
-            "-Wextra",
-            "-Wpedantic",
-            "-Wconversion",
-            "-Werror",
-            "-fsyntax-only",
-        ])
+        .args(["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-fsyntax-only"])
         .arg(concat!("-I", env!("CARGO_MANIFEST_DIR"), "/include"))
         .arg(file)
         .output();

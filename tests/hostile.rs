@@ -38,11 +38,7 @@ impl Temp {
     fn new(family: &str) -> Temp {
         // Memory where there is some: every case writes, and flushes, a channel.
         let shm = Path::new("/dev/shm");
-        let base = if shm.is_dir() {
-            shm.to_path_buf()
-        } else {
-            std::env::temp_dir()
-        };
+        let base = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
         let path = base.join(format!("disk_chan-hostile-{}-{family}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
         Temp(path)
@@ -61,22 +57,14 @@ fn child() {
     let (family, rest) = spec.split_once(' ').unwrap();
     let (start, base) = rest.split_once(' ').unwrap();
     let base = Path::new(base);
-    let limit = libc::rlimit {
-        rlim_cur: FILE_LIMIT,
-        rlim_max: FILE_LIMIT,
-    };
+    let limit = libc::rlimit { rlim_cur: FILE_LIMIT, rlim_max: FILE_LIMIT };
     // SAFETY: `limit` is a valid rlimit.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) }, 0);
     let template = Template::load(&base.join("template"));
-    let progress = File::options()
-        .write(true)
-        .open(base.join("progress"))
-        .unwrap();
+    let progress = File::options().write(true).open(base.join("progress")).unwrap();
     let cases = cases::family(family, &template);
     for (i, case) in cases.iter().enumerate().skip(start.parse().unwrap()) {
-        progress
-            .write_all_at(&(i as u64 + 1).to_le_bytes(), 0)
-            .unwrap();
+        progress.write_all_at(&(i as u64 + 1).to_le_bytes(), 0).unwrap();
         let dir = base.join("channel");
         case.lay_out(&template, &dir);
         workload::run(&dir, case, i);
@@ -92,10 +80,7 @@ fn family(name: &str) {
     let cases = cases::family(name, &template);
     let progress = File::create_new(temp.0.join("progress")).unwrap();
     progress.write_all_at(&[0; 8], 0).unwrap();
-    std::fs::File::options()
-        .read(true)
-        .open(temp.0.join("progress"))
-        .unwrap();
+    std::fs::File::options().read(true).open(temp.0.join("progress")).unwrap();
     let mut harm = Vec::new();
     let mut next = 0;
     while next < cases.len() && harm.len() < 40 {
@@ -108,13 +93,7 @@ fn family(name: &str) {
             }
         }
     }
-    assert!(
-        harm.is_empty(),
-        "{} of {} cases:\n{}",
-        harm.len(),
-        cases.len(),
-        harm.join("\n")
-    );
+    assert!(harm.is_empty(), "{} of {} cases:\n{}", harm.len(), cases.len(), harm.join("\n"));
 }
 
 /// Run the cases from `start` on; which one did harm, and how.
@@ -131,10 +110,7 @@ fn child_from(family: &str, start: usize, base: &Path) -> Result<(), (usize, Str
         .unwrap();
     let at = || {
         let mut word = [0; 8];
-        File::open(base.join("progress"))
-            .unwrap()
-            .read_exact_at(&mut word, 0)
-            .unwrap();
+        File::open(base.join("progress")).unwrap().read_exact_at(&mut word, 0).unwrap();
         u64::from_le_bytes(word)
     };
     let (mut seen, mut since) = (at(), Instant::now());

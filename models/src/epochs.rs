@@ -14,10 +14,7 @@ use crate::layout::position;
 use crate::page::{view, words, PAGE};
 use crate::sync::{Acquire, Memory, Release};
 
-const GEOMETRY: Geometry = Geometry {
-    capacity: 16,
-    slots: 2,
-};
+const GEOMETRY: Geometry = Geometry { capacity: 16, slots: 2 };
 
 /// Where the epoch turns odd and even in a send.
 #[derive(Clone, Copy, PartialEq)]
@@ -71,13 +68,7 @@ struct Reader {
 impl Reader {
     fn new(mem: &Mem) -> Reader {
         let page = view(mem.actor(Fault::Unfenced), GEOMETRY);
-        Reader {
-            page,
-            watch: Watch::default(),
-            slot: 0,
-            buried: 0,
-            careless: false,
-        }
+        Reader { page, watch: Watch::default(), slot: 0, buried: 0, careless: false }
     }
 
     /// Look at one slot, as `Shared::settle` does before the stall timeout.
@@ -90,13 +81,8 @@ impl Reader {
                 return;
             }
         }
-        let claimed = if self.careless {
-            GEOMETRY.slots
-        } else {
-            self.page.claimed()
-        };
-        self.watch
-            .on(position(PAGE, self.slot), position(PAGE, claimed), 1);
+        let claimed = if self.careless { GEOMETRY.slots } else { self.page.claimed() };
+        self.watch.on(position(PAGE, self.slot), position(PAGE, claimed), 1);
         if self.watch.cleared(&self.page.mem, alive) {
             self.buried += usize::from(self.page.bury(self.slot));
         }
@@ -129,11 +115,7 @@ fn watched(fault: Fault, order: Order, fuse: usize, sends: usize) {
     for _ in 0..2 * GEOMETRY.slots {
         reader.step(|_| done.is_some());
     }
-    assert_eq!(
-        reader.slot,
-        reader.page.claimed(),
-        "nobody clears the claim"
-    );
+    assert_eq!(reader.slot, reader.page.claimed(), "nobody clears the claim");
 }
 
 #[test]
@@ -149,25 +131,19 @@ fn a_dead_claim_is_cleared_wherever_its_owner_died() {
 #[test]
 #[should_panic(expected = "claim was buried")]
 fn a_claim_before_the_epoch_is_buried() {
-    check(3, || {
-        watched(Fault::Unfenced, Order::LateEnter, IMMORTAL, 1)
-    });
+    check(3, || watched(Fault::Unfenced, Order::LateEnter, IMMORTAL, 1));
 }
 
 #[test]
 #[should_panic(expected = "claim was buried")]
 fn an_epoch_left_early_is_no_protection() {
-    check(3, || {
-        watched(Fault::Unfenced, Order::EarlyLeave, IMMORTAL, 1)
-    });
+    check(3, || watched(Fault::Unfenced, Order::EarlyLeave, IMMORTAL, 1));
 }
 
 #[test]
 #[should_panic(expected = "claim was buried")]
 fn a_relaxed_claim_does_not_show_the_epoch() {
-    check(3, || {
-        watched(Fault::Relaxed(TAIL_AT), Order::Real, IMMORTAL, 1)
-    });
+    check(3, || watched(Fault::Relaxed(TAIL_AT), Order::Real, IMMORTAL, 1));
 }
 
 /// One producer publishes and another one claims while a reader's watch goes on from the one's slot to
@@ -231,11 +207,7 @@ fn reuse(reset: bool) {
         reader.step(|_| true);
         let (claim, next) = next.join().unwrap();
         reader.step(|_| true);
-        assert_ne!(
-            reader.page.look(0),
-            Look::Unpublished,
-            "the old claim waits for the new owner"
-        );
+        assert_ne!(reader.page.look(0), Look::Unpublished, "the old claim waits for the new owner");
         assert!(
             next.publish(claim.slot, 8, claim.unit, 1) || !reset,
             "the new owner's claim was buried"

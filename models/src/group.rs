@@ -20,20 +20,11 @@ pub(crate) const END: u64 = 102;
 
 /// A group of so many entries that stands at `FIRST`.
 pub(crate) fn group(entries: usize, counted: u64) -> Mem {
-    let start = Cursor {
-        position: FIRST,
-        last: NOBODY,
-    };
+    let start = Cursor { position: FIRST, last: NOBODY };
     let mut words = vec![(CURSOR, start.pack()), (SEEKING, 0), (ENTRIES, counted)];
     for entry in 0..entries {
         let at = entry_at(entry);
-        let its = [
-            at + LEASE,
-            at + PROGRESS,
-            at + HELD_TOP,
-            held_at(entry, 0),
-            held_at(entry, 1),
-        ];
+        let its = [at + LEASE, at + PROGRESS, at + HELD_TOP, held_at(entry, 0), held_at(entry, 1)];
         words.extend(its.map(|at| (at, 0)));
     }
     Mem::new(&words)
@@ -104,56 +95,39 @@ fn claims(first: Fault, second: Fault, adopter: Fault, fuse: usize) {
 
 #[test]
 fn two_consumers_hold_each_message_once() {
-    check(3, || {
-        claims(Fault::Unfenced, Fault::Unfenced, Fault::Unfenced, IMMORTAL)
-    });
+    check(3, || claims(Fault::Unfenced, Fault::Unfenced, Fault::Unfenced, IMMORTAL));
 }
 
 #[test]
 fn each_message_is_held_once_wherever_a_consumer_dies() {
-    check_deaths(3, 8, |fuse| {
-        claims(Fault::Unfenced, Fault::Unfenced, Fault::Unfenced, fuse)
-    });
+    check_deaths(3, 8, |fuse| claims(Fault::Unfenced, Fault::Unfenced, Fault::Unfenced, fuse));
 }
 
 #[test]
 #[should_panic(expected = "lost or held twice")]
 fn without_help_a_dead_claim_is_lost() {
     let deaf = Fault::Deaf(entry_at(0) + LEASE);
-    check_deaths(3, 8, move |fuse| {
-        claims(Fault::Unfenced, deaf, Fault::Unfenced, fuse)
-    });
+    check_deaths(3, 8, move |fuse| claims(Fault::Unfenced, deaf, Fault::Unfenced, fuse));
 }
 
 #[test]
 #[should_panic(expected = "lost or held twice")]
 fn an_adopter_that_stores_blindly_loses_what_was_helped() {
     let blind = Fault::Blind(entry_at(0) + LEASE);
-    check_deaths(3, 8, move |fuse| {
-        claims(Fault::Unfenced, Fault::Unfenced, blind, fuse)
-    });
+    check_deaths(3, 8, move |fuse| claims(Fault::Unfenced, Fault::Unfenced, blind, fuse));
 }
 
 #[test]
 #[should_panic(expected = "lost or held twice")]
 fn a_relaxed_cursor_does_not_release_the_intent() {
     let relaxed = Fault::Relaxed(CURSOR);
-    check_deaths(3, 8, move |fuse| {
-        claims(relaxed, Fault::Unfenced, Fault::Unfenced, fuse)
-    });
+    check_deaths(3, 8, move |fuse| claims(relaxed, Fault::Unfenced, Fault::Unfenced, fuse));
 }
 
 #[test]
 #[should_panic(expected = "lost or held twice")]
 fn a_torn_cursor_gives_a_message_twice() {
-    check(3, || {
-        claims(
-            Fault::Torn(CURSOR),
-            Fault::Unfenced,
-            Fault::Unfenced,
-            IMMORTAL,
-        )
-    });
+    check(3, || claims(Fault::Torn(CURSOR), Fault::Unfenced, Fault::Unfenced, IMMORTAL));
 }
 
 /// What the group still needs, read in some order.
@@ -167,17 +141,13 @@ fn real(group: &GroupView<Mem>) -> u64 {
 fn entries_first(group: &GroupView<Mem>) -> u64 {
     let entries = group.0.load(ENTRIES, Acquire) as usize;
     let cursor = group.cursor().position;
-    (0..entries)
-        .map(|e| group.entry_floor(e))
-        .fold(cursor, u64::min)
+    (0..entries).map(|e| group.entry_floor(e)).fold(cursor, u64::min)
 }
 
 /// Leases read before the cursor.
 fn leases_first(group: &GroupView<Mem>) -> u64 {
     let entries = group.0.load(ENTRIES, Acquire) as usize;
-    let leases = (0..entries)
-        .map(|e| group.entry_floor(e))
-        .fold(u64::MAX, u64::min);
+    let leases = (0..entries).map(|e| group.entry_floor(e)).fold(u64::MAX, u64::min);
     leases.min(group.cursor().position)
 }
 
@@ -193,10 +163,7 @@ fn floor_and_join(floor: Floor, fault: Fault) {
             at
         });
         let view = GroupView(mem.actor(Fault::Unfenced));
-        assert!(
-            floor(&view) <= FIRST,
-            "the floor passed an unacknowledged message"
-        );
+        assert!(floor(&view) <= FIRST, "the floor passed an unacknowledged message");
         assert_eq!(consumer.join().unwrap(), Some(FIRST));
         assert_eq!(view.floor(), FIRST);
     });

@@ -42,10 +42,7 @@ struct Word {
 
 impl Word {
     fn new(value: u64) -> Word {
-        Word {
-            turnstile: AtomicU64::new(0),
-            value: AtomicU64::new(value),
-        }
+        Word { turnstile: AtomicU64::new(0), value: AtomicU64::new(value) }
     }
 
     /// The word, for one access.
@@ -69,10 +66,7 @@ impl Mem {
     /// A memory with these words; every other one reads 0 and must not be written, so that a look over
     /// 1,024 records costs the checker nothing.
     pub(crate) fn new(words: &[(usize, u64)]) -> Mem {
-        let words = words
-            .iter()
-            .map(|&(at, value)| (at, Word::new(value)))
-            .collect();
+        let words = words.iter().map(|&(at, value)| (at, Word::new(value))).collect();
         Mem {
             words: Arc::new(words),
             fault: Fault::None,
@@ -208,12 +202,7 @@ impl Memory for Mem {
         }
     }
     fn add(&self, at: usize, value: u64, order: Ordering) -> u64 {
-        self.set(
-            at,
-            order,
-            |seen| seen.wrapping_add(value),
-            |w, o| w.fetch_add(value, o),
-        )
+        self.set(at, order, |seen| seen.wrapping_add(value), |w, o| w.fetch_add(value, o))
     }
     fn swap(&self, at: usize, value: u64, order: Ordering) -> u64 {
         self.set(at, order, |_| value, |w, o| w.swap(value, o))

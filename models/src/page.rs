@@ -22,11 +22,7 @@ pub(crate) fn words(geometry: Geometry) -> Vec<(usize, u64)> {
 }
 
 pub(crate) fn view(mem: Mem, geometry: Geometry) -> PageView<Mem> {
-    PageView {
-        mem,
-        number: PAGE,
-        geometry,
-    }
+    PageView { mem, number: PAGE, geometry }
 }
 
 /// Send a message of one unit as a producer does, at most `tries` times; where it went.
@@ -47,40 +43,25 @@ fn send(page: &PageView<Mem>, message: u32, tries: usize) -> Option<usize> {
 
 /// The message at a slot, with its payload checked against what the slot says of it.
 fn message(page: &PageView<Mem>, slot: usize) -> Option<u32> {
-    let Look::Message {
-        len,
-        unit,
-        checksum,
-    } = page.look(slot)
-    else {
+    let Look::Message { len, unit, checksum } = page.look(slot) else {
         return None;
     };
-    let payload = page
-        .mem
-        .load(page.geometry.payload_at() + 8 * unit as usize, Relaxed);
-    assert_eq!(
-        (len, payload),
-        (8, checksum.into()),
-        "a message was seen before its payload"
-    );
+    let payload = page.mem.load(page.geometry.payload_at() + 8 * unit as usize, Relaxed);
+    assert_eq!((len, payload), (8, checksum.into()), "a message was seen before its payload");
     assert_ne!(checksum, 0, "a message was seen before its payload");
     Some(checksum)
 }
 
 fn all(page: &PageView<Mem>) -> Vec<u32> {
-    let mut found: Vec<_> = (0..page.geometry.slots)
-        .filter_map(|slot| message(page, slot))
-        .collect();
+    let mut found: Vec<_> =
+        (0..page.geometry.slots).filter_map(|slot| message(page, slot)).collect();
     found.sort_unstable();
     found
 }
 
 fn two_producers(fault: Fault) {
     check(3, move || {
-        let geometry = Geometry {
-            capacity: 16,
-            slots: 2,
-        };
+        let geometry = Geometry { capacity: 16, slots: 2 };
         let mem = Mem::new(&words(geometry));
         let producers: Vec<_> = (1..=2)
             .map(|id| {
@@ -96,10 +77,7 @@ fn two_producers(fault: Fault) {
         assert_eq!(all(&page), [1, 2]);
         assert_eq!(page.messages(), 2);
         for (slot, seen) in early.into_iter().enumerate() {
-            assert!(
-                seen.is_none() || seen == message(&page, slot),
-                "a message changed"
-            );
+            assert!(seen.is_none() || seen == message(&page, slot), "a message changed");
         }
     });
 }
@@ -124,10 +102,7 @@ fn two_producers_with_a_relaxed_publication() {
 /// A reader decides that the claim was given up just when its owner publishes.
 fn publish_against_bury(fault: Fault) {
     check(3, move || {
-        let geometry = Geometry {
-            capacity: 16,
-            slots: 2,
-        };
+        let geometry = Geometry { capacity: 16, slots: 2 };
         let mem = Mem::new(&words(geometry));
         let page = view(mem.actor(Fault::Unfenced), geometry);
         let producer = thread::spawn(move || send(&page, 1, 2));
@@ -171,10 +146,7 @@ fn walk(page: &PageView<Mem>) -> (Vec<u32>, bool) {
 
 /// Two claims in a page with payload for one: one crosses the end, and may die before it says so.
 fn seal(fault: Fault, fuse: usize) {
-    let geometry = Geometry {
-        capacity: 8,
-        slots: 3,
-    };
+    let geometry = Geometry { capacity: 8, slots: 3 };
     let mem = Mem::new(&words(geometry));
     let first = view(mem.actor(fault), geometry);
     let first = thread::spawn(move || send(&first, 1, 1));
@@ -185,21 +157,11 @@ fn seal(fault: Fault, fuse: usize) {
     let sent = [first.join().unwrap(), second.join().unwrap().flatten()];
     let claims = page.tail().count;
     let (found, at_end) = walk(&page);
-    assert!(
-        claims <= 2 && sent.iter().flatten().count() <= 1,
-        "the one unit was given out twice"
-    );
-    assert_eq!(
-        at_end,
-        claims == 2,
-        "who sealed the page died, and readers do not leave it"
-    );
+    assert!(claims <= 2 && sent.iter().flatten().count() <= 1, "the one unit was given out twice");
+    assert_eq!(at_end, claims == 2, "who sealed the page died, and readers do not leave it");
     assert!(at_end || !ended, "the end was seen and went away");
     assert_eq!(found.len() as u64, page.messages(), "the count is wrong");
-    let ids = sent
-        .iter()
-        .zip(1..)
-        .filter_map(|(slot, id)| slot.map(|_| id));
+    let ids = sent.iter().zip(1..).filter_map(|(slot, id)| slot.map(|_| id));
     // Who died after its publication was not heard of.
     assert!(ids.clone().all(|id| found.contains(&id)), "lost");
     assert!(ids.count() == found.len() || fuse != IMMORTAL);
@@ -225,10 +187,7 @@ fn a_torn_claim_seals_nothing() {
 #[test]
 fn a_slow_sealer_does_not_spoil_the_count() {
     check(3, || {
-        let geometry = Geometry {
-            capacity: 8,
-            slots: 3,
-        };
+        let geometry = Geometry { capacity: 8, slots: 3 };
         let mem = Mem::new(&words(geometry));
         let page = view(mem.actor(Fault::Unfenced), geometry);
         assert_eq!(send(&page, 1, 1), Some(0));

@@ -60,10 +60,7 @@ fn seek_against_claim(fault: Fault, look_first: bool) {
         assert_eq!(view.lease(1), lease);
         let at = view.cursor().position;
         assert_eq!(at, from + u64::from(got.is_some()), "held across a seek");
-        assert!(
-            look_first || sought != Sought::Overtaken,
-            "overtaken by a claim it did not see"
-        );
+        assert!(look_first || sought != Sought::Overtaken, "overtaken by a claim it did not see");
     });
 }
 
@@ -92,13 +89,7 @@ fn stale_helper(seeks: Fault, fuse: usize) {
     assert_eq!(claim(&view, 0), Some(FIRST));
     view.set_progress(0, 1, 1);
     view.set_idle(0);
-    assert_eq!(
-        view.cursor(),
-        Cursor {
-            position: FIRST + 1,
-            last: 0
-        }
-    );
+    assert_eq!(view.cursor(), Cursor { position: FIRST + 1, last: 0 });
     let gone = Arc::new(AtomicBool::new(false));
 
     let other = GroupView(mem.actor(Fault::None));

@@ -11,10 +11,7 @@ use crate::layout::page::Geometry;
 use crate::page::{view, words};
 use crate::sync::{AcqRel, Memory, SeqCst};
 
-const GEOMETRY: Geometry = Geometry {
-    capacity: 16,
-    slots: 2,
-};
+const GEOMETRY: Geometry = Geometry { capacity: 16, slots: 2 };
 
 /// The sleepers' handles.
 const ONE: usize = 0;
@@ -48,11 +45,7 @@ fn sleep(page: &PageView<Mem>, index: usize, order: Order) -> bool {
         mem.store(at, 1, SeqCst);
     }
     FOR_MESSAGES.enter(mem, index);
-    let ready = if order == Order::LookFirst {
-        early
-    } else {
-        ready()
-    };
+    let ready = if order == Order::LookFirst { early } else { ready() };
     if order == Order::LateFlag {
         mem.store(at, 1, SeqCst);
     }
@@ -132,10 +125,7 @@ fn two_sleepers_are_both_woken() {
         let mem = memory(0);
         let sleepers = [ONE, TWO].map(|index| {
             let page = view(mem.actor(Fault::None), GEOMETRY);
-            (
-                index,
-                thread::spawn(move || sleep(&page, index, Order::Real)),
-            )
+            (index, thread::spawn(move || sleep(&page, index, Order::Real)))
         });
         publish(&view(mem.actor(Fault::None), GEOMETRY));
         let page = view(mem.actor(Fault::None), GEOMETRY);

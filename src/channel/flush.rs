@@ -78,11 +78,7 @@ impl Shared {
                 false => Duration::from_millis(20),
             };
             let now = self.ctl.load(FLUSHED, Acquire) as u32;
-            let seen = if most < Duration::from_millis(1) {
-                now
-            } else {
-                flushed
-            };
+            let seen = if most < Duration::from_millis(1) { now } else { flushed };
             if let Waiter::Handle(handle) = by {
                 if handle.interrupted() {
                     return Err(Error::silent(-libc::ECANCELED));
@@ -130,11 +126,7 @@ impl Shared {
         if local.is_none() || !lock(LOCK_FLUSH)? {
             local = None;
             byte = LOCK_FLUSH_BESIDE + stalls.min(64);
-            _second = if stalls > 0 {
-                self.beside.try_lock()
-            } else {
-                None
-            };
+            _second = if stalls > 0 { self.beside.try_lock() } else { None };
             if _second.is_none() || !lock(byte)? {
                 return Ok(false);
             }

@@ -140,10 +140,7 @@ impl Group {
     pub(crate) fn try_seek(&self) -> Option<Seek<'_>> {
         let local = self.seeking.try_lock()?;
         let locked = lock::try_exclusive(&self.fd, LOCK_SEEK, 1).unwrap_or(false);
-        locked.then_some(Seek {
-            group: self,
-            _local: local,
-        })
+        locked.then_some(Seek { group: self, _local: local })
     }
 
     /// Own an idle entry as a consumer.
@@ -178,10 +175,7 @@ impl Group {
         if let Err(e) = made {
             self.disown(entry);
             let name = self.name.escape_ascii();
-            return Err(Error::os(
-                e,
-                format_args!("cannot add a consumer to group \"{name}\""),
-            ));
+            return Err(Error::os(e, format_args!("cannot add a consumer to group \"{name}\"")));
         }
         self.mem().store(entry_at(entry) + ROLE, ROLE_OWN, Release);
         self.mem().raise(ENTRIES, entry as u64 + 1, AcqRel);
@@ -243,11 +237,7 @@ impl Shared {
             Some(group) => Ok(group),
             None => Err(Error::os(
                 libc::ENOENT,
-                format_args!(
-                    "{}: no group \"{}\"",
-                    self.path.display(),
-                    name.escape_ascii()
-                ),
+                format_args!("{}: no group \"{}\"", self.path.display(), name.escape_ascii()),
             )),
         }
     }
@@ -266,11 +256,7 @@ impl Shared {
             }
             self.create_group(name, start()?)?;
         }
-        Err(fail!(
-            DC_E_BUSY,
-            "group \"{}\" keeps being deleted",
-            name.escape_ascii()
-        ))
+        Err(fail!(DC_E_BUSY, "group \"{}\" keeps being deleted", name.escape_ascii()))
     }
 
     fn open_group(&self, name: &[u8]) -> Result<Option<Arc<Group>>> {
@@ -297,21 +283,14 @@ impl Shared {
     }
 
     fn map_group(&self, file_name: &str) -> Result<Option<Group>> {
-        let err = |e: i32| {
-            Error::os(
-                e,
-                format_args!("cannot open {}/{file_name}", self.path.display()),
-            )
-        };
+        let err =
+            |e: i32| Error::os(e, format_args!("cannot open {}/{file_name}", self.path.display()));
         let fd = match self.dir.open_file(file_name, !self.read_only) {
             Ok(fd) => fd,
             Err(libc::ENOENT) => return Ok(None),
             Err(libc::EINVAL | libc::ELOOP) => {
                 let path = self.path.display();
-                return Err(fail!(
-                    DC_E_CORRUPT,
-                    "{path}/{file_name} is not a regular file"
-                ));
+                return Err(fail!(DC_E_CORRUPT, "{path}/{file_name} is not a regular file"));
             }
             Err(e) => return Err(err(e)),
         };
@@ -369,21 +348,10 @@ impl Shared {
             // SAFETY: page-aligned, of this length, used only while `map` lives.
             let mem = unsafe { Region::new(map.base(), map.len()) };
             group::write_header(&mem, &self.uuid, name);
-            mem.store(
-                CURSOR,
-                Cursor {
-                    position: start,
-                    last: NOBODY,
-                }
-                .pack(),
-                Relaxed,
-            );
+            mem.store(CURSOR, Cursor { position: start, last: NOBODY }.pack(), Relaxed);
             mem.store(FLOOR, group::floor_word(start, 0), Relaxed);
             fd.sync_data()?;
-            match self
-                .dir
-                .rename_noreplace(&temporary, &group_file_name(name))
-            {
+            match self.dir.rename_noreplace(&temporary, &group_file_name(name)) {
                 // Somebody else created it, or a cleaner took the file: look again.
                 Err(libc::EEXIST | libc::ENOENT) => self.dir.unlink(&temporary).or(Ok(())),
                 other => other,
@@ -393,10 +361,7 @@ impl Shared {
             let _ = self.dir.unlink(&temporary);
             let name = name.escape_ascii();
             let path = self.path.display();
-            return Err(Error::os(
-                e,
-                format_args!("{path}: cannot create group \"{name}\""),
-            ));
+            return Err(Error::os(e, format_args!("{path}: cannot create group \"{name}\"")));
         }
         self.joined();
         // A page may have been dropped between choosing the start and joining: it was not kept for us.
@@ -423,10 +388,8 @@ impl Shared {
         }
         let mut deleted = [0; 8];
         fd.read_at(&mut deleted, DELETED as u64)?;
-        let same = self
-            .dir
-            .stat_of(file_name)
-            .is_ok_and(|s| fd.stat().is_ok_and(|f| f.ino == s.ino));
+        let same =
+            self.dir.stat_of(file_name).is_ok_and(|s| fd.stat().is_ok_and(|f| f.ino == s.ino));
         if same && deleted != [0; 8] {
             self.dir.unlink(file_name)?;
         }
@@ -439,11 +402,7 @@ impl Shared {
         // Bounded: a failure means that somebody else moved the window.
         loop {
             let w = self.window();
-            if self
-                .ctl
-                .cas(WINDOW, w.pack(), w.joined().pack(), SeqCst)
-                .is_ok()
-            {
+            if self.ctl.cas(WINDOW, w.pack(), w.joined().pack(), SeqCst).is_ok() {
                 return;
             }
         }
@@ -459,11 +418,7 @@ impl Shared {
         if cache.complete_at != Some(epoch) {
             let names = self.dir.list().map_err(|e| self.os_dir(e, "list"))?;
             for file_name in names.iter().filter(|n| is_group_file(n)) {
-                if cache
-                    .groups
-                    .iter()
-                    .any(|g| group_file_name(&g.name) == *file_name)
-                {
+                if cache.groups.iter().any(|g| group_file_name(&g.name) == *file_name) {
                     continue;
                 }
                 match self.map_group(file_name) {
@@ -500,10 +455,7 @@ impl User {
         let group = self.find_group(name)?;
         let file_name = group_file_name(name);
         let err = |e: i32| {
-            Error::os(
-                e,
-                format_args!("cannot delete {}/{file_name}", self.path.display()),
-            )
+            Error::os(e, format_args!("cannot delete {}/{file_name}", self.path.display()))
         };
         // A descriptor of our own, so that consumers of this very open are in the way as well.
         let fd = self.dir.open_file(&file_name, true).map_err(err)?;

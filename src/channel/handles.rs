@@ -93,13 +93,7 @@ pub(crate) struct HandleTable {
 impl HandleTable {
     /// One place for each record; on a read-only channel, which has none, places come as needed.
     pub(super) fn new(read_only: bool) -> HandleTable {
-        HandleTable {
-            signals: if read_only {
-                Vec::new()
-            } else {
-                vec![None; HANDLES]
-            },
-        }
+        HandleTable { signals: if read_only { Vec::new() } else { vec![None; HANDLES] } }
     }
 }
 
@@ -122,11 +116,7 @@ impl Handle {
             armed: AtomicBool::new(false),
             watch: Mutex::new(None),
         });
-        let index = if shared.read_only {
-            None
-        } else {
-            Some(shared.take_record(&signal)?)
-        };
+        let index = if shared.read_only { None } else { Some(shared.take_record(&signal)?) };
         shared.provide_pages();
         if let Some(index) = index {
             let (ctl, at) = (&shared.ctl, handle_at(index));
@@ -139,12 +129,7 @@ impl Handle {
             crate::engine::abandoned::register(ctl, at);
             ctl.store(at + KIND, kind, Release);
         }
-        Ok(Handle {
-            shared,
-            signal,
-            index,
-            set,
-        })
+        Ok(Handle { shared, signal, index, set })
     }
 
     /// Where the record lies; the caller's channel is writable.
@@ -154,11 +139,7 @@ impl Handle {
 
     pub(crate) fn interrupter(&self) -> Interrupter {
         let shared = self.shared.arc().clone();
-        Interrupter {
-            signal: self.signal.clone(),
-            shared,
-            index: self.index,
-        }
+        Interrupter { signal: self.signal.clone(), shared, index: self.index }
     }
 
     /// Fails in a forked child.
@@ -199,11 +180,7 @@ impl Handle {
         }
         ctl.store(at, 0, SeqCst);
         let armed = ctl.load(handle_at(index) + ARMED, SeqCst) != 0;
-        let woken = if armed {
-            false
-        } else {
-            !self.set.take(ctl, index)
-        };
+        let woken = if armed { false } else { !self.set.take(ctl, index) };
         match wake {
             Wake::Interrupted => Slept::Signalled,
             _ => Slept::Again { woken },
@@ -329,13 +306,7 @@ impl Shared {
 
     /// Whether the owner of a handle record lives.
     pub(crate) fn alive(&self, index: usize) -> bool {
-        if self
-            .handles
-            .lock()
-            .signals
-            .get(index)
-            .is_some_and(Option::is_some)
-        {
+        if self.handles.lock().signals.get(index).is_some_and(Option::is_some) {
             return true;
         }
         // An error says nothing about its death: take it for alive.
@@ -348,11 +319,7 @@ impl Shared {
         for index in 0..HANDLES {
             let kind = self.ctl.load(handle_at(index) + KIND, Acquire);
             if kind != 0 && self.alive(index) {
-                *(if kind == KIND_PRODUCER {
-                    &mut producers
-                } else {
-                    &mut consumers
-                }) += 1;
+                *(if kind == KIND_PRODUCER { &mut producers } else { &mut consumers }) += 1;
             }
         }
         (producers, consumers)
@@ -440,12 +407,7 @@ impl Shared {
         let signals: Vec<(usize, Arc<Signal>)> = {
             let table = self.handles.lock();
             let with_fd = |s: &Option<Arc<Signal>>| s.clone().filter(|s| s.fd.get().is_some());
-            table
-                .signals
-                .iter()
-                .enumerate()
-                .filter_map(|(i, s)| Some((i, with_fd(s)?)))
-                .collect()
+            table.signals.iter().enumerate().filter_map(|(i, s)| Some((i, with_fd(s)?))).collect()
         };
         for (index, signal) in signals {
             let (asked, armed) = if self.read_only {
@@ -468,12 +430,7 @@ impl Shared {
 
     /// Whether any handle of this open has a descriptor.
     pub(super) fn has_descriptors(&self) -> bool {
-        self.handles
-            .lock()
-            .signals
-            .iter()
-            .flatten()
-            .any(|s| s.fd.get().is_some())
+        self.handles.lock().signals.iter().flatten().any(|s| s.fd.get().is_some())
     }
 }
 

@@ -219,11 +219,7 @@ impl Channel {
     pub fn group_next(&self, after: Option<&[u8]>) -> Result<Vec<u8>> {
         self.check(false)?;
         let next = |n: &Vec<u8>| after.is_none_or(|a| n.as_slice() > a);
-        self.0
-            .group_names()?
-            .into_iter()
-            .find(next)
-            .ok_or(Error::silent(-libc::ENOENT))
+        self.0.group_names()?.into_iter().find(next).ok_or(Error::silent(-libc::ENOENT))
     }
 
     /// Delete a group that has no consumers.

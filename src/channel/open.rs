@@ -41,9 +41,7 @@ fn check(o: &Options) -> Result<Superblock> {
     let sb = Superblock {
         uuid: [0; 16],
         sequence: 1,
-        page_size: or(o.page_size, 16 << 20)
-            .checked_next_multiple_of(4096)
-            .unwrap_or(u64::MAX),
+        page_size: or(o.page_size, 16 << 20).checked_next_multiple_of(4096).unwrap_or(u64::MAX),
         max_pages: or(o.max_pages, 16),
         slots: or(o.max_messages_per_page.into(), 65_535) as u32,
         retention: or(o.retention.into(), RETAIN_RING.into()) as u32,
@@ -66,57 +64,29 @@ fn check(o: &Options) -> Result<Superblock> {
         return bad("max_pages", o.max_pages, "it is 2 to 2^32, or DC_UNLIMITED");
     }
     if sb.slots > 65_535 {
-        return bad(
-            "max_messages_per_page",
-            sb.slots.into(),
-            "it is 1 to 65,535",
-        );
+        return bad("max_messages_per_page", sb.slots.into(), "it is 1 to 65,535");
     }
     if sb.retention > 3 {
-        return bad(
-            "retention",
-            sb.retention.into(),
-            "it is one of DC_RETAIN_...",
-        );
+        return bad("retention", sb.retention.into(), "it is one of DC_RETAIN_...");
     }
     if sb.checksum > 2 {
-        return bad(
-            "checksum",
-            sb.checksum.into(),
-            "it is DC_CHECKSUM_ON or DC_CHECKSUM_OFF",
-        );
+        return bad("checksum", sb.checksum.into(), "it is DC_CHECKSUM_ON or DC_CHECKSUM_OFF");
     }
     if o.durability > 3 {
-        return bad(
-            "durability",
-            o.durability.into(),
-            "it is one of DC_SYNC_...",
-        );
+        return bad("durability", o.durability.into(), "it is one of DC_SYNC_...");
     }
     if sb.stall_timeout_ms > 60_000 {
-        return bad(
-            "stall_timeout_ms",
-            sb.stall_timeout_ms.into(),
-            "it is at most 60,000",
-        );
+        return bad("stall_timeout_ms", sb.stall_timeout_ms.into(), "it is at most 60,000");
     }
     if sb.mode > 0o777 || sb.mode & 0o600 != 0o600 {
-        return bad(
-            "mode",
-            sb.mode.into(),
-            "it is permission bits, the owner's rw- included",
-        );
+        return bad("mode", sb.mode.into(), "it is permission bits, the owner's rw- included");
     }
     if o.flags & !OPEN_FLAGS != 0 {
         return bad("flags", o.flags.into(), "it has unknown bits");
     }
     let has = |f: u32| o.flags & f != 0;
     if has(NEW) && (has(EXISTING) || has(READ_ONLY)) {
-        return bad(
-            "flags",
-            o.flags.into(),
-            "DC_NEW excludes DC_EXISTING and DC_READ_ONLY",
-        );
+        return bad("flags", o.flags.into(), "DC_NEW excludes DC_EXISTING and DC_READ_ONLY");
     }
     Ok(sb)
 }
@@ -168,19 +138,12 @@ pub(super) fn open(path: &Path, o: &Options) -> Result<Shared> {
                 made |= create(path, &dir, &wanted)?;
             }
             Err(libc::EINVAL | libc::ELOOP) => {
-                return Err(not_a_channel(
-                    path,
-                    "has a \"channel\" that is not a regular file",
-                ))
+                return Err(not_a_channel(path, "has a \"channel\" that is not a regular file"))
             }
             Err(e) => return Err(os(e, "open the channel file in", path)),
         }
     }
-    Err(fail!(
-        DC_E_BUSY,
-        "{}: keeps being created and destroyed",
-        path.display()
-    ))
+    Err(fail!(DC_E_BUSY, "{}: keeps being created and destroyed", path.display()))
 }
 
 fn refuse_network(path: &Path, dir: &Dir) -> Result<()> {
@@ -206,10 +169,7 @@ fn directory_mode(mode: u32) -> u32 {
 /// Create the channel file; false: somebody else did.
 fn create(path: &Path, dir: &Dir, wanted: &Superblock) -> Result<bool> {
     let name = temporary_name(file::unique());
-    let sb = Superblock {
-        uuid: file::random_bytes(),
-        ..*wanted
-    };
+    let sb = Superblock { uuid: file::random_bytes(), ..*wanted };
     let made = (|| -> Os<bool> {
         let fd = dir.create_new(&name)?;
         lock::try_exclusive(&fd, super::pages::LOCK_PIN, 1)?;
@@ -218,14 +178,7 @@ fn create(path: &Path, dir: &Dir, wanted: &Superblock) -> Result<bool> {
         fd.write_at(&sb.encode(), 0)?;
         fd.write_at(&sb.encode(), SIZE as u64)?;
         let word = |at: usize, v: u64| fd.write_at(&v.to_le_bytes(), at as u64);
-        word(
-            control::WINDOW,
-            Window {
-                oldest: FIRST_PAGE,
-                groups: 0,
-            }
-            .pack(),
-        )?;
+        word(control::WINDOW, Window { oldest: FIRST_PAGE, groups: 0 }.pack())?;
         word(control::NEWEST, FIRST_PAGE)?;
         word(control::DURABLE, position(FIRST_PAGE, 0))?;
         word(control::HIGH_WATER, FIRST_PAGE + RESERVE)?;
@@ -295,8 +248,7 @@ fn open_file(
 fn read_superblock(path: &Path, fd: &Fd) -> Result<Superblock> {
     let mut copies = [[0; SIZE]; 2];
     for (i, copy) in copies.iter_mut().enumerate() {
-        fd.read_at(copy, (i * SIZE) as u64)
-            .map_err(|e| os(e, "read the channel file in", path))?;
+        fd.read_at(copy, (i * SIZE) as u64).map_err(|e| os(e, "read the channel file in", path))?;
     }
     Superblock::newest(&copies[0], &copies[1]).map_err(|why| match why {
         Reject::NotOurs => not_a_channel(path, "has a \"channel\" file that is not a channel's"),
@@ -307,11 +259,7 @@ fn read_superblock(path: &Path, fd: &Fd) -> Result<Superblock> {
             path.display()
         ),
         Reject::Damaged => {
-            fail!(
-                DC_E_CORRUPT,
-                "{}: both superblocks are damaged",
-                path.display()
-            )
+            fail!(DC_E_CORRUPT, "{}: both superblocks are damaged", path.display())
         }
     })
 }
@@ -339,18 +287,13 @@ fn join(path: &Path, fd: &Fd, read_only: bool) -> Result<bool> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Err(fail!(
-        DC_E_BUSY,
-        "{}: another process recovers or destroys the channel",
-        path.display()
-    ))
+    Err(fail!(DC_E_BUSY, "{}: another process recovers or destroys the channel", path.display()))
 }
 
 /// Whether somebody should be alone with the channel first.
 fn needs_solitude(path: &Path, fd: &Fd) -> Result<bool> {
     let read = |at: usize, out: &mut [u8]| {
-        fd.read_at(out, at as u64)
-            .map_err(|e| os(e, "read the channel file in", path))
+        fd.read_at(out, at as u64).map_err(|e| os(e, "read the channel file in", path))
     };
     let (mut boot, mut poisoned) = ([0; 16], [0; 8]);
     read(BOOT_ID, &mut boot)?;
@@ -381,18 +324,8 @@ fn compare(path: &Path, o: &Options, wanted: &Superblock, sb: &Superblock) -> Re
     differs("max_pages", o.max_pages, wanted.max_pages, sb.max_pages)?;
     let (given, slots) = (o.max_messages_per_page.into(), wanted.slots.into());
     differs("max_messages_per_page", given, slots, sb.slots.into())?;
-    differs(
-        "retention",
-        o.retention.into(),
-        wanted.retention.into(),
-        sb.retention.into(),
-    )?;
-    differs(
-        "checksum",
-        o.checksum.into(),
-        wanted.checksum.into(),
-        sb.checksum.into(),
-    )?;
+    differs("retention", o.retention.into(), wanted.retention.into(), sb.retention.into())?;
+    differs("checksum", o.checksum.into(), wanted.checksum.into(), sb.checksum.into())?;
     differs("mode", o.mode.into(), wanted.mode.into(), sb.mode.into())
 }
 
@@ -459,11 +392,7 @@ fn settle_in(shared: &Shared, alone: bool) -> Result<()> {
         }
         let down = lock::try_shared(&shared.file, LOCK_OPEN, 1);
         if !down.map_err(|e| shared.os_dir(e, "lock"))? {
-            return Err(fail!(
-                DC_E_BUSY,
-                "{}: cannot join the channel",
-                shared.path.display()
-            ));
+            return Err(fail!(DC_E_BUSY, "{}: cannot join the channel", shared.path.display()));
         }
     } else if !same_boot {
         return Err(fail!(
@@ -503,11 +432,7 @@ impl Shared {
         }
         // What is on disk is at least what was synced before a boot; within one boot the word counts.
         let mark = self.ctl.load(control::HIGH_WATER, SeqCst);
-        let mark = if number < mark {
-            mark
-        } else {
-            number + RESERVE
-        };
+        let mark = if number < mark { mark } else { number + RESERVE };
         self.ctl.raise(control::HIGH_WATER, mark, SeqCst);
         if let Err(e) = self.file.sync_data() {
             self.poison();
@@ -536,21 +461,13 @@ pub(super) fn destroy(path: &Path) -> Result<()> {
     let sb = read_superblock(path, &fd)?;
     let lock = |byte| lock::try_exclusive(&fd, byte, 1).map_err(|e| os(e, "lock", path));
     if !lock(LOCK_OPEN)? || !lock(LOCK_READERS)? {
-        return Err(fail!(
-            DC_E_BUSY,
-            "{} is open: close it everywhere first",
-            path.display()
-        ));
+        return Err(fail!(DC_E_BUSY, "{} is open: close it everywhere first", path.display()));
     }
     let stat = fd.stat().map_err(|e| os(e, "stat", path))?;
     if !dir.stat_of(CHANNEL_FILE).is_ok_and(|s| s.ino == stat.ino) {
         return Err(os(libc::ENOENT, "find a channel in", path));
     }
-    let gone = Superblock {
-        sequence: sb.sequence.saturating_add(1),
-        state: STATE_DESTROYED,
-        ..sb
-    };
+    let gone = Superblock { sequence: sb.sequence.saturating_add(1), state: STATE_DESTROYED, ..sb };
     (|| {
         // One after the other: a power cut may tear the one that is being written.
         fd.write_at(&gone.encode(), 0)?;

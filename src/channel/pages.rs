@@ -166,10 +166,8 @@ impl PageCache {
     /// Provide for `more` files at once.
     pub(super) fn provide(&mut self, more: usize) {
         self.provided += more;
-        self.files
-            .reserve(self.provided - self.files.len().min(self.provided));
-        self.stock
-            .reserve(self.provided - self.stock.len().min(self.provided));
+        self.files.reserve(self.provided - self.files.len().min(self.provided));
+        self.stock.reserve(self.provided - self.stock.len().min(self.provided));
         self.restock();
     }
 
@@ -209,8 +207,7 @@ impl PageCache {
         // SAFETY: ours alone; dropped here, and from here on uninitialised memory of the same layout.
         unsafe {
             std::ptr::drop_in_place(place);
-            self.stock
-                .push(Arc::from_raw(place.cast::<MaybeUninit<PageFile>>()));
+            self.stock.push(Arc::from_raw(place.cast::<MaybeUninit<PageFile>>()));
         }
     }
 }
@@ -261,17 +258,9 @@ impl Shared {
 
     fn page_of_file(&self, file: Arc<PageFile>, number: u64) -> Page {
         let region = file.region();
-        let view = PageView {
-            mem: region,
-            number,
-            geometry: self.geometry,
-        };
+        let view = PageView { mem: region, number, geometry: self.geometry };
         let payload = region.pointer(self.geometry.payload_at());
-        Page {
-            file,
-            view,
-            payload,
-        }
+        Page { file, view, payload }
     }
 
     /// Check that a pinned file carries its page, after a machine crash more thoroughly.
@@ -306,10 +295,7 @@ impl Shared {
 
     fn find_file(&self, number: u64) -> Result<Option<Arc<PageFile>>> {
         let mut cache = self.pages.lock();
-        if let Some(f) = cache
-            .files
-            .iter()
-            .find(|f| f.region().load(NUMBER_AT, Acquire) == number)
+        if let Some(f) = cache.files.iter().find(|f| f.region().load(NUMBER_AT, Acquire) == number)
         {
             // The number may be that of a file that was never linked, or not any more: `pin` looks.
             let named = self.dir.stat_of(&page_name(number));
@@ -352,14 +338,7 @@ impl Shared {
                 stat.size
             ));
         }
-        let map = match map_apart(
-            &self.dir,
-            name,
-            &fd,
-            len as usize,
-            !self.read_only,
-            self.guard,
-        ) {
+        let map = match map_apart(&self.dir, name, &fd, len as usize, !self.read_only, self.guard) {
             Ok(map) => map,
             Err(libc::ENOENT) => return Ok(None),
             Err(e) => return Err(self.os_page(e, "map", number)),
@@ -445,11 +424,7 @@ impl Shared {
     pub(super) fn os_page(&self, errno: i32, what: &str, number: u64) -> Error {
         Error::os(
             errno,
-            format_args!(
-                "cannot {what} {}/{}",
-                self.path.display(),
-                page_name(number)
-            ),
+            format_args!("cannot {what} {}/{}", self.path.display(), page_name(number)),
         )
     }
 }

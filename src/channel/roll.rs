@@ -32,9 +32,7 @@ impl Shared {
 
     /// The page that takes new messages.
     pub(crate) fn newest(&self) -> u64 {
-        self.ctl
-            .load(NEWEST, Acquire)
-            .clamp(FIRST_PAGE, PAGE_LIMIT - 1)
+        self.ctl.load(NEWEST, Acquire).clamp(FIRST_PAGE, PAGE_LIMIT - 1)
     }
 
     /// The next page after `number` that exists or will be made.
@@ -175,9 +173,7 @@ impl Shared {
             if self.window() != w {
                 return true;
             }
-            groups
-                .iter()
-                .for_each(|g| self.pass_over(g, page, position(next, 0)));
+            groups.iter().for_each(|g| self.pass_over(g, page, position(next, 0)));
             true
         };
         if !self.with_groups(w.groups, leave)? {
@@ -209,11 +205,8 @@ impl Shared {
             if c.position >= position(page.number() + 1, 0) {
                 return;
             }
-            let from = if c.position < position(page.number(), 0) {
-                0
-            } else {
-                slot_of(c.position)
-            };
+            let from =
+                if c.position < position(page.number(), 0) { 0 } else { slot_of(c.position) };
             let lost = page.view.messages_from(from);
             if group.view.move_cursor(c, to) {
                 group.note_gap(lost, to);
@@ -267,11 +260,7 @@ impl Shared {
             }
             std::thread::sleep(Duration::from_micros(100));
         };
-        let made = if self.dir.stat_of(&name).is_ok() {
-            Ok(())
-        } else {
-            self.make_page(number)
-        };
+        let made = if self.dir.stat_of(&name).is_ok() { Ok(()) } else { self.make_page(number) };
         if turn {
             lock::unlock(&self.file, LOCK_PREPARE, 1);
         }
@@ -298,10 +287,7 @@ impl Shared {
                 }
             }
         }
-        Err(Error::os(
-            libc::EAGAIN,
-            format_args!("{}: cannot link a page", self.path.display()),
-        ))
+        Err(Error::os(libc::EAGAIN, format_args!("{}: cannot link a page", self.path.display())))
     }
 
     /// Before a file is reused whose page was (partly) on stable storage: that the page was dropped must
@@ -340,11 +326,7 @@ impl Shared {
             }
             let whole = |s: file::Stat| s.size == self.geometry.file_len() && s.links == 1;
             if free && dropped && found.is_none() && fd.stat().is_ok_and(whole) {
-                found = Some(Spare {
-                    name,
-                    fd,
-                    fresh: false,
-                });
+                found = Some(Spare { name, fd, fresh: false });
             } else if free || dropped {
                 let _ = self.dir.unlink(&name);
             }
@@ -367,11 +349,7 @@ impl Shared {
             let _ = self.dir.unlink(&name);
             return Err(err(e));
         }
-        Ok(Spare {
-            name,
-            fd,
-            fresh: true,
-        })
+        Ok(Spare { name, fd, fresh: true })
     }
 
     /// Turn a locked file into page `number` and link it; false: the file was taken away meanwhile.
@@ -399,8 +377,11 @@ impl Shared {
         let mem = self.words(file);
         file.populate(self.geometry.payload_at()).map_err(err)?;
         mem.store(NUMBER_AT, 0, SeqCst);
+        // A file from before a machine crash may have words on disk that its tail does not know of.
+        let known = mem.load(page::VERIFIED_AT, Relaxed) == self.ctl.load(RECOVERIES, Acquire);
         let used = page::Tail::unpack(mem.load(page::TAIL_AT, Relaxed)).count as usize;
-        clear_slots(&mem, (used + 1).min(self.geometry.slots + 1));
+        let all = self.geometry.slots + 1;
+        clear_slots(&mem, if known { (used + 1).min(all) } else { all });
         Header {
             uuid: self.uuid,
             geometry: self.geometry,

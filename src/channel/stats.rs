@@ -45,10 +45,7 @@ impl Shared {
     fn disk_bytes(&self) -> Result<u64> {
         let names = self.dir.list().map_err(|e| self.os_dir(e, "list"))?;
         let ours = names.iter().filter(|n| is_ours(n));
-        Ok(ours
-            .filter_map(|n| self.dir.stat_of(n).ok())
-            .map(|s| s.blocks * 512)
-            .sum())
+        Ok(ours.filter_map(|n| self.dir.stat_of(n).ok()).map(|s| s.blocks * 512).sum())
     }
 
     /// Messages from a position to the end, and (if asked) their bytes.
@@ -65,11 +62,7 @@ impl Shared {
                 number = next;
                 continue;
             };
-            let slot = if number == page_of(from) {
-                slot_of(from)
-            } else {
-                0
-            };
+            let slot = if number == page_of(from) { slot_of(from) } else { 0 };
             messages = u64::saturating_add(messages, page.view.messages_from(slot));
             if with_bytes {
                 bytes = u64::saturating_add(bytes, self.bytes_of(&page.view));
@@ -105,9 +98,7 @@ impl Shared {
             }
             let Some(so_far) = count else { break };
             if number == page_of(at) {
-                return Ok(Some(
-                    so_far.saturating_add(page.view.count(0, slot_of(at)).0),
-                ));
+                return Ok(Some(so_far.saturating_add(page.view.count(0, slot_of(at)).0)));
             }
             count = Some(so_far.saturating_add(page.view.messages()));
             number = self.page_after(number)?.max(number + 1);
@@ -146,11 +137,7 @@ impl Shared {
                         page.view.look(slot_of(first) + i),
                         Look::Message { .. } | Look::Damaged
                     ) {
-                        *(if i < handed {
-                            &mut handed_out
-                        } else {
-                            &mut ahead
-                        }) += 1;
+                        *(if i < handed { &mut handed_out } else { &mut ahead }) += 1;
                     }
                 }
             }

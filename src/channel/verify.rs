@@ -11,13 +11,7 @@ use crate::options::{Options, VerifyInfo, CHECKSUM_ON, READ_ONLY};
 
 /// Check the channel at `path`.
 pub(super) fn verify(path: &Path) -> Result<VerifyInfo> {
-    let shared = open::open(
-        path,
-        &Options {
-            flags: READ_ONLY,
-            ..Options::default()
-        },
-    )?;
+    let shared = open::open(path, &Options { flags: READ_ONLY, ..Options::default() })?;
     let mut info = VerifyInfo::default();
     let names = shared.dir.list().map_err(|e| shared.os_dir(e, "list"))?;
     let mut pages: Vec<u64> = names.iter().filter_map(|n| page_number(n)).collect();
@@ -40,11 +34,7 @@ fn verify_page(shared: &Shared, page: &super::pages::Page, info: &mut VerifyInfo
     info.pages += 1;
     for slot in 0..shared.geometry.slots {
         match page.view.look(slot) {
-            Look::Message {
-                len,
-                unit,
-                checksum,
-            } => {
+            Look::Message { len, unit, checksum } => {
                 // SAFETY: `look` checked the range against the page; a writer of this process or
                 // another does not touch published payload.
                 let payload = unsafe { std::slice::from_raw_parts(page.payload(unit), len) };
@@ -70,9 +60,7 @@ fn verify_group(shared: &Shared, name: &str, info: &mut VerifyInfo) -> Result<()
         return Ok(());
     };
     let mut header = [0; group::HEADER];
-    let n = fd
-        .read_at(&mut header, 0)
-        .map_err(|e| shared.os_dir(e, "read a group of"))?;
+    let n = fd.read_at(&mut header, 0).map_err(|e| shared.os_dir(e, "read a group of"))?;
     info.groups += 1;
     let word = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().unwrap_or_default());
     let len = (word(group::NAME_LEN_AT) as usize).min(255);

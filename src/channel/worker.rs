@@ -46,10 +46,7 @@ fn worker() -> &'static Worker {
             state: Mutex::new(State::default()),
             released: Condvar::new(),
         }));
-        if WORKER
-            .compare_exchange(found, made, SeqCst, Acquire)
-            .is_err()
-        {
+        if WORKER.compare_exchange(found, made, SeqCst, Acquire).is_err() {
             // SAFETY: nobody else has seen it.
             drop(unsafe { Box::from_raw(made) });
         }
@@ -161,12 +158,7 @@ fn run(worker: &'static Worker) {
         let words: Vec<(*const u32, u32)> = working
             .iter()
             .filter(|s| !s.read_only)
-            .map(|s| {
-                (
-                    wake_word(&s.ctl, s.member),
-                    s.ctl.load(member_at(s.member), SeqCst) as u32,
-                )
-            })
+            .map(|s| (wake_word(&s.ctl, s.member), s.ctl.load(member_at(s.member), SeqCst) as u32))
             .collect();
         let now = clock::coarse_ms();
         let scan = now >= next_scan;
@@ -178,15 +170,8 @@ fn run(worker: &'static Worker) {
         }
         let read_only = working.iter().any(|s| s.read_only);
         let interval = working.iter().filter(|s| s.durability == SYNC_INTERVAL);
-        let interval = interval
-            .map(|s| s.sync_interval_ms)
-            .min()
-            .unwrap_or(u32::MAX);
-        let most = if read_only {
-            10
-        } else {
-            SLEEP_MAX.as_millis() as u64 / 2
-        };
+        let interval = interval.map(|s| s.sync_interval_ms).min().unwrap_or(u32::MAX);
+        let most = if read_only { 10 } else { SLEEP_MAX.as_millis() as u64 / 2 };
         let idle = working.iter().all(|s| !s.has_descriptors());
         let most = if idle { 1000 } else { most }.min(interval.max(1).into());
         drop(working);
@@ -210,9 +195,7 @@ pub(super) fn leave(shared: &Arc<Shared>) {
     }
     while state.working.iter().any(|m| Arc::ptr_eq(m, shared)) {
         shared.nudge_self();
-        let waited = worker
-            .released
-            .wait_timeout(state, Duration::from_millis(20));
+        let waited = worker.released.wait_timeout(state, Duration::from_millis(20));
         state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
     }
 }

@@ -72,11 +72,7 @@ impl Adopted {
         }
         for entry in self.each() {
             // Of the one being delivered, the rest was not handed out yet.
-            let upto = if self.current == Some(entry) {
-                upto.min(self.after)
-            } else {
-                upto
-            };
+            let upto = if self.current == Some(entry) { upto.min(self.after) } else { upto };
             self.unacked -= drop_held(group, entry, upto).min(self.unacked);
             self.release_if_empty(group, entry);
         }
@@ -166,8 +162,7 @@ impl Member {
                 Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
                 Turn::Missing | Turn::Damaged => {
                     self.group.mem().store(held_at(entry, i), 0, Release);
-                    self.group
-                        .note_gap(1, position(core.shared.window().oldest, 0));
+                    self.group.note_gap(1, position(core.shared.window().oldest, 0));
                     continue;
                 }
             }
@@ -184,9 +179,7 @@ impl Member {
             if self.ack == ACK_RECEIVE {
                 self.group.mem().store(held_at(entry, i), 0, Release);
             } else {
-                self.group
-                    .mem()
-                    .store(held_at(entry, i), held_word(at, again), Release);
+                self.group.mem().store(held_at(entry, i), held_word(at, again), Release);
                 self.adopted.unacked += 1;
             }
             if deliveries > 0 {
@@ -222,9 +215,7 @@ impl Member {
 
 /// Turn the lease of an entry just taken over into held words.
 fn normalise(core: &Core, group: &Group, entry: usize) -> Result<()> {
-    group
-        .mem()
-        .store(entry_at(entry) + ROLE, ROLE_ADOPTED, Release);
+    group.mem().store(entry_at(entry) + ROLE, ROLE_ADOPTED, Release);
     if let Lease::Held { first, count } = group.view.resolve(entry) {
         let (handed, acked) = group.view.progress(entry);
         let page = match core.shared.pin(page_of(first))? {
@@ -234,9 +225,8 @@ fn normalise(core: &Core, group: &Group, entry: usize) -> Result<()> {
         let mut free = 0;
         for i in acked.min(count)..count {
             let at = first + i as u64;
-            let tombstone = page
-                .as_ref()
-                .is_some_and(|p| p.view.look(slot_of(at)) == Look::Tombstone);
+            let tombstone =
+                page.as_ref().is_some_and(|p| p.view.look(slot_of(at)) == Look::Tombstone);
             // Its owner may have died while it moved the same messages.
             let there = (0..group.view.held_top(entry)).any(|i| {
                 held(group.mem().load(held_at(entry, i), Acquire)).is_some_and(|(p, _)| p == at)

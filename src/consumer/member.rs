@@ -128,9 +128,7 @@ impl Member {
             if self.acked == self.count {
                 self.finish();
             } else {
-                self.group
-                    .view
-                    .set_progress(self.entry, self.handed, self.acked);
+                self.group.view.set_progress(self.entry, self.handed, self.acked);
             }
         }
         if self.adopted.any() {
@@ -141,9 +139,7 @@ impl Member {
     /// The claim is delivered and acknowledged.
     #[inline(always)]
     fn finish(&mut self) {
-        self.group
-            .view
-            .set_progress(self.entry, self.count, self.count);
+        self.group.view.set_progress(self.entry, self.count, self.count);
         self.group.view.set_idle(self.entry);
         (self.count, self.handed, self.acked) = (0, 0, 0);
     }
@@ -194,9 +190,7 @@ impl Member {
             self.note_progress();
         } else {
             // Before the caller sees it: a successor flags what was handed out.
-            self.group
-                .view
-                .set_progress(self.entry, self.handed, self.acked);
+            self.group.view.set_progress(self.entry, self.handed, self.acked);
         }
         core.take(at, found, 1, out)?;
         Ok(Some(Step::Message))
@@ -207,9 +201,7 @@ impl Member {
         if self.acked == self.count {
             self.finish();
         } else {
-            self.group
-                .view
-                .set_progress(self.entry, self.handed, self.acked);
+            self.group.view.set_progress(self.entry, self.handed, self.acked);
         }
     }
 
@@ -217,8 +209,7 @@ impl Member {
     #[cold]
     fn lose_claim(&mut self, core: &Core) -> Result<Step> {
         let lost = self.count - self.handed;
-        self.group
-            .note_gap(lost as u64, position(core.shared.window().oldest, 0));
+        self.group.note_gap(lost as u64, position(core.shared.window().oldest, 0));
         self.count = self.handed;
         if self.acked == self.count {
             self.finish();
@@ -309,11 +300,8 @@ impl Member {
         core: &mut Core,
         c: crate::layout::group::Cursor,
     ) -> Result<Option<Step>> {
-        let (page, oldest, newest) = (
-            page_of(c.position),
-            core.shared.window().oldest,
-            core.shared.newest(),
-        );
+        let (page, oldest, newest) =
+            (page_of(c.position), core.shared.window().oldest, core.shared.newest());
         let to = if page < oldest {
             oldest
         } else if page < newest {
@@ -407,14 +395,10 @@ impl Member {
 
     pub(super) fn ack(&mut self, position: u64) {
         if self.count > 0 && position >= self.first {
-            let upto = ((position - self.first) as usize)
-                .saturating_add(1)
-                .min(self.handed);
+            let upto = ((position - self.first) as usize).saturating_add(1).min(self.handed);
             if upto > self.acked {
                 self.acked = upto;
-                self.group
-                    .view
-                    .set_progress(self.entry, self.handed, self.acked);
+                self.group.view.set_progress(self.entry, self.handed, self.acked);
                 if self.acked == self.count {
                     self.group.view.set_idle(self.entry);
                     (self.count, self.handed, self.acked) = (0, 0, 0);
@@ -424,9 +408,7 @@ impl Member {
         if self.held > 0 {
             self.held -= drop_held(&self.group, self.entry, position);
             if self.held == 0 {
-                self.group
-                    .mem()
-                    .store(entry_at(self.entry) + HELD_TOP, 0, Release);
+                self.group.mem().store(entry_at(self.entry) + HELD_TOP, 0, Release);
             }
         }
         self.adopted.ack(&self.group, position);
@@ -455,9 +437,7 @@ impl Member {
             self.group.view.set_idle(self.entry);
         }
         self.group.disown(self.entry);
-        self.group
-            .mem()
-            .store(CONSUMERS, self.group.live_consumers() as u64, Release);
+        self.group.mem().store(CONSUMERS, self.group.live_consumers() as u64, Release);
         self.entry = usize::MAX;
         core.shared.returned(&self.group);
     }
@@ -536,11 +516,7 @@ impl Member {
             self.seek_seen = now;
         }
         let alive = self.group.seek_under_way();
-        let patience = if alive {
-            u64::from(core.shared.stall_timeout_ms)
-        } else {
-            10
-        };
+        let patience = if alive { u64::from(core.shared.stall_timeout_ms) } else { 10 };
         if now - self.seek_seen > patience * 1_000_000 {
             let seen = self.group.mem().load(SEEKING, SeqCst);
             let _ = self.group.mem().cas(SEEKING, seen, 0, SeqCst);
@@ -574,7 +550,7 @@ impl Member {
         if self.handed < self.count
             || self.adopted.delivering()
             || mem.load(RETURNED, SeqCst) != self.seen_returned
-            || (self.seen_gap + 1..=at).contains(&mem.load(GAP, Acquire))
+            || (self.seen_gap.saturating_add(1)..=at).contains(&mem.load(GAP, Acquire))
         {
             return true;
         }

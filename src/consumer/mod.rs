@@ -109,11 +109,7 @@ impl Consumer {
             // From here on the page it starts in stays, whatever the ring does.
             core.turn_to(observer.at)?;
         }
-        Ok(Consumer {
-            core,
-            source,
-            options,
-        })
+        Ok(Consumer { core, source, options })
     }
 
     /// Another consumer of the same group; of an observer, another one at the same place.
@@ -152,10 +148,7 @@ impl Consumer {
     ) -> Result<Received> {
         *received = 0;
         if out.is_empty() {
-            return Err(fail!(
-                DC_E_ARGUMENT,
-                "max is 0: there is no room for a message"
-            ));
+            return Err(fail!(DC_E_ARGUMENT, "max is 0: there is no room for a message"));
         }
         let most = out.len().min(BATCH_MAX);
         self.begin(timeout_ms)?;
@@ -285,16 +278,9 @@ impl Consumer {
                 // Once: should the news be gone again, the descriptor is readable for nothing.
                 armed = true;
             } else {
-                let most = if pending {
-                    Duration::from_millis(1)
-                } else {
-                    Duration::from_secs(1)
-                };
+                let most = if pending { Duration::from_millis(1) } else { Duration::from_secs(1) };
                 let (core, source) = (&self.core, &self.source);
-                match core
-                    .handle
-                    .sleep(most.min(until.left()), || source.ready(core))
-                {
+                match core.handle.sleep(most.min(until.left()), || source.ready(core)) {
                     Slept::Signalled => {
                         self.core.woken = true;
                         self.pass_wake_on();
@@ -339,10 +325,7 @@ impl Consumer {
         self.core.handle.check_fork()?;
         let member = self.member("dc_ack")?.1;
         if position == 0 {
-            return Err(fail!(
-                DC_E_ARGUMENT,
-                "dc_ack: position is 0, which no message has"
-            ));
+            return Err(fail!(DC_E_ARGUMENT, "dc_ack: position is 0, which no message has"));
         }
         member.ack(position);
         self.core.shared.room_made();
@@ -378,16 +361,8 @@ impl Consumer {
             Source::Member(m) => m.stats(&self.core)?,
             Source::Observer(o) => o.stats(&self.core)?,
         };
-        let Core {
-            redelivered,
-            corrupt,
-            ..
-        } = self.core;
-        Ok(ConsumerInfo {
-            redelivered,
-            corrupt,
-            ..info
-        })
+        let Core { redelivered, corrupt, .. } = self.core;
+        Ok(ConsumerInfo { redelivered, corrupt, ..info })
     }
 
     /// An event descriptor, readable while a receiving call may find something.
@@ -413,10 +388,9 @@ impl Consumer {
     fn member(&mut self, call: &str) -> Result<(&mut Core, &mut Member)> {
         match &mut self.source {
             Source::Member(m) => Ok((&mut self.core, m)),
-            Source::Observer(_) => Err(fail!(
-                DC_E_STATE,
-                "{call}: an observer acknowledges nothing"
-            )),
+            Source::Observer(_) => {
+                Err(fail!(DC_E_STATE, "{call}: an observer acknowledges nothing"))
+            }
         }
     }
 }
@@ -436,10 +410,7 @@ const SPINS: u32 = 32;
 
 fn check(o: &mut SubscribeOptions) -> Result<()> {
     let bad = |name: &str, value: u32, range: &str| {
-        Err(fail!(
-            DC_E_ARGUMENT,
-            "subscribe options: {name} is {value}: {range}"
-        ))
+        Err(fail!(DC_E_ARGUMENT, "subscribe options: {name} is {value}: {range}"))
     };
     if o.ack > ACK_RECEIVE {
         return bad("ack", o.ack, "it is one of DC_ACK_...");
@@ -521,29 +492,14 @@ impl Core {
         let Some(page) = &self.page else {
             return Err(Error::silent(DC_AGAIN));
         };
-        if let Look::Message {
-            len,
-            unit,
-            checksum,
-        } = found
-        {
+        if let Look::Message { len, unit, checksum } = found {
             let data = page.payload(unit);
             // SAFETY: `look` checked the range against the page, which is pinned; what is published
             // is not written again while it is.
             let payload = unsafe { std::slice::from_raw_parts(data, len) };
             if self.shared.checksum_of(at, payload) == checksum && !self.lost() {
-                let flags = if deliveries > 1 {
-                    MESSAGE_REDELIVERED
-                } else {
-                    0
-                };
-                *out = Message {
-                    data,
-                    len,
-                    position: at,
-                    flags,
-                    deliveries,
-                };
+                let flags = if deliveries > 1 { MESSAGE_REDELIVERED } else { 0 };
+                *out = Message { data, len, position: at, flags, deliveries };
                 self.handed = true;
                 return Ok(());
             }
@@ -563,10 +519,7 @@ impl Core {
     }
 
     fn report_corrupt(&self, at: u64, out: &mut Message) -> Error {
-        *out = Message {
-            position: at,
-            ..Message::default()
-        };
+        *out = Message { position: at, ..Message::default() };
         fail!(
             DC_E_CORRUPT,
             "{}: the message at position {at} (page {}, slot {}) does not match its checksum; it is \
@@ -590,19 +543,14 @@ impl Core {
 
     /// What lies at a position of the page in hand.
     fn look(&self, at: u64) -> Look {
-        self.page
-            .as_ref()
-            .map_or(Look::Free, |page| page.view.look(slot_of(at)))
+        self.page.as_ref().map_or(Look::Free, |page| page.view.look(slot_of(at)))
     }
 
     /// A page is damaged: report it once, at the position where it was met.
     #[cold]
     fn damaged_page(&mut self, at: u64, out: &mut Message) -> Error {
         self.corrupt += 1;
-        *out = Message {
-            position: at,
-            ..Message::default()
-        };
+        *out = Message { position: at, ..Message::default() };
         // The sentence is that of the failed look at the page.
         Error::silent(DC_E_CORRUPT)
     }

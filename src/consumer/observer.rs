@@ -27,12 +27,7 @@ impl Observer {
     pub(super) fn new(shared: &User, start: u64) -> Result<Observer> {
         let at = shared.resolve_start(start)?;
         let before = shared.messages_before(at)?;
-        Ok(Observer {
-            at,
-            seen: Arc::new(AtomicU64::new(at)),
-            before,
-            lost: 0,
-        })
+        Ok(Observer { at, seen: Arc::new(AtomicU64::new(at)), before, lost: 0 })
     }
 
     fn go_to(&mut self, at: u64) {
@@ -115,11 +110,7 @@ impl Observer {
         // Where pages in between were dropped, `page_missing` finds out: the position stays below them.
         let follows = core.page.as_ref().map_or(next, |p| p.number() + 1);
         let oldest = core.shared.window().oldest;
-        self.go_to(Core::first_of(if follows < oldest {
-            follows
-        } else {
-            next
-        }));
+        self.go_to(Core::first_of(if follows < oldest { follows } else { next }));
         Ok(())
     }
 
@@ -142,10 +133,7 @@ impl Observer {
             return Ok(Some(Step::Nothing { pending: true }));
         }
         self.go_to(to);
-        let base = core
-            .page
-            .as_ref()
-            .map_or(0, |p| p.view.mem.load(BASE_AT, Acquire));
+        let base = core.page.as_ref().map_or(0, |p| p.view.mem.load(BASE_AT, Acquire));
         let known = base.checked_sub(1);
         let lost = match (self.before, known) {
             (Some(before), Some(base)) => base.saturating_sub(before),

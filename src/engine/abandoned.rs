@@ -27,13 +27,7 @@ impl Watch {
     /// of the claimers of the one holds for the other, and a batch of claims is waited for once.
     pub(crate) fn on(&mut self, position: u64, claimed: u64, now: u64) {
         if position < self.position || position >= self.claimed {
-            *self = Watch {
-                position,
-                since: now,
-                claimed,
-                next: 0,
-                seen: 0,
-            };
+            *self = Watch { position, since: now, claimed, next: 0, seen: 0 };
         }
         self.position = position;
     }

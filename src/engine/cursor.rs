@@ -52,11 +52,7 @@ impl<M: Memory> GroupView<M> {
     #[inline(always)]
     pub(crate) fn set_progress(&self, entry: usize, handed: usize, acked: usize) {
         // Before the message is handed over: a successor must flag what was seen.
-        self.0.store(
-            entry_at(entry) + PROGRESS,
-            ((acked as u64) << 32) | handed as u64,
-            Release,
-        );
+        self.0.store(entry_at(entry) + PROGRESS, ((acked as u64) << 32) | handed as u64, Release);
     }
 
     /// Confirm the claim of the one who moved the cursor to `c`, if it is still undecided.
@@ -70,9 +66,7 @@ impl<M: Memory> GroupView<M> {
         let word = self.0.load(at, Acquire);
         if let Lease::Intended { first, count } = Lease::unpack(word) {
             if first + count as u64 == c.position {
-                let _ = self
-                    .0
-                    .cas(at, word, Lease::Held { first, count }.pack(), AcqRel);
+                let _ = self.0.cas(at, word, Lease::Held { first, count }.pack(), AcqRel);
             }
         }
     }
@@ -84,15 +78,7 @@ impl<M: Memory> GroupView<M> {
         self.set_progress(entry, 0, 0);
         // S-SEEK: SeqCst on both sides, the intent before the look at SEEKING; a seek announces itself
         // before it looks at the leases. One of the two sees the other.
-        self.0.swap(
-            at + LEASE,
-            Lease::Intended {
-                first: c.position,
-                count,
-            }
-            .pack(),
-            SeqCst,
-        );
+        self.0.swap(at + LEASE, Lease::Intended { first: c.position, count }.pack(), SeqCst);
         if self.0.load(SEEKING, SeqCst) != 0 {
             self.set_idle(entry);
             return Claimed::Seeking;
@@ -104,24 +90,13 @@ impl<M: Memory> GroupView<M> {
             return Claimed::Raced;
         }
         self.help(c, entry);
-        let next = Cursor {
-            position: c.position + count as u64,
-            last: entry,
-        };
+        let next = Cursor { position: c.position + count as u64, last: entry };
         // S-CURSOR, and releases the intent (S-LEASE).
         if self.0.cas(CURSOR, c.pack(), next.pack(), AcqRel).is_err() {
             self.set_idle(entry);
             return Claimed::Raced;
         }
-        self.0.store(
-            at + LEASE,
-            Lease::Held {
-                first: c.position,
-                count,
-            }
-            .pack(),
-            Release,
-        );
+        self.0.store(at + LEASE, Lease::Held { first: c.position, count }.pack(), Release);
         Claimed::Yes
     }
 
@@ -131,25 +106,13 @@ impl<M: Memory> GroupView<M> {
             return false;
         }
         self.help(c, NOBODY);
-        self.0
-            .cas(
-                CURSOR,
-                c.pack(),
-                Cursor {
-                    position,
-                    last: NOBODY,
-                }
-                .pack(),
-                AcqRel,
-            )
-            .is_ok()
+        self.0.cas(CURSOR, c.pack(), Cursor { position, last: NOBODY }.pack(), AcqRel).is_ok()
     }
 
     /// The lease holds nothing any more; its owner only.
     #[inline(always)]
     pub(crate) fn set_idle(&self, entry: usize) {
-        self.0
-            .store(entry_at(entry) + LEASE, Lease::Idle.pack(), Release);
+        self.0.store(entry_at(entry) + LEASE, Lease::Idle.pack(), Release);
     }
 
     /// Decide what a dead owner left undecided; the new owner of the entry only. By compare-exchange:
@@ -160,11 +123,7 @@ impl<M: Memory> GroupView<M> {
         if let Lease::Intended { first, count } = Lease::unpack(word) {
             let c = self.cursor();
             let won = c.last == entry && c.position == first + count as u64;
-            let to = if won {
-                Lease::Held { first, count }
-            } else {
-                Lease::Idle
-            };
+            let to = if won { Lease::Held { first, count } } else { Lease::Idle };
             let _ = self.0.cas(at, word, to.pack(), AcqRel);
         }
         self.lease(entry)

@@ -23,11 +23,7 @@ pub(crate) struct PageView<M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// A message: length in bytes, first unit, checksum.
-    Message {
-        len: usize,
-        unit: u64,
-        checksum: u32,
-    },
+    Message { len: usize, unit: u64, checksum: u32 },
     /// Nothing, for ever.
     Tombstone,
     /// No message here or later in this page.
@@ -80,21 +76,11 @@ impl<M: Memory> PageView<M> {
             return None;
         }
         // S-CLAIM
-        let bump = Tail {
-            count: count as u64,
-            units,
-        }
-        .pack();
+        let bump = Tail { count: count as u64, units }.pack();
         let before = Tail::unpack(self.mem.add(TAIL_AT, bump, AcqRel));
-        let after = Tail {
-            count: before.count + count as u64,
-            units: before.units + units,
-        };
+        let after = Tail { count: before.count + count as u64, units: before.units + units };
         if !after.sealed(&self.geometry) {
-            return Some(Claim {
-                slot: before.count as usize,
-                unit: before.units,
-            });
+            return Some(Claim { slot: before.count as usize, unit: before.units });
         }
         if !before.sealed(&self.geometry) {
             // The first claim past the end marks it. Should this process die here, the sealed tail
@@ -115,17 +101,12 @@ impl<M: Memory> PageView<M> {
         self.mem.store(at + 8, place_word(unit, checksum), Relaxed);
         // S-PUBLISH; SeqCst because S-SLEEP needs it: the load of the sleepers that follows must not
         // come before it.
-        self.mem
-            .cas(at, 0, message_word(len, self.number), SeqCst)
-            .is_ok()
+        self.mem.cas(at, 0, message_word(len, self.number), SeqCst).is_ok()
     }
 
     /// Decide that nothing will ever be at a slot; false: it was decided otherwise.
     pub(crate) fn bury(&self, slot: usize) -> bool {
-        let buried = self
-            .mem
-            .cas(slot_at(slot), 0, tombstone_word(self.number), AcqRel)
-            .is_ok();
+        let buried = self.mem.cas(slot_at(slot), 0, tombstone_word(self.number), AcqRel).is_ok();
         if buried {
             self.mem.add(BURIED_AT, 1, AcqRel);
         }
@@ -163,11 +144,7 @@ impl<M: Memory> PageView<M> {
                 if unit + units > self.geometry.units() {
                     return Look::Damaged;
                 }
-                Look::Message {
-                    len,
-                    unit,
-                    checksum,
-                }
+                Look::Message { len, unit, checksum }
             }
             State::Tombstone => Look::Tombstone,
             State::End => Look::End,
@@ -179,9 +156,14 @@ impl<M: Memory> PageView<M> {
     fn look_empty(&self, slot: usize) -> Look {
         let tail = self.tail();
         let claimed = tail.count.min(self.geometry.slots as u64) as usize;
-        if slot < claimed {
+        let sealed = tail.sealed(&self.geometry);
+        let ended = self.mem.load(ENDED_AT, Acquire);
+        if sealed && ended != 0 && slot as u64 + 1 >= ended {
+            // Behind the end mark: claims that went past the end publish nothing.
+            Look::End
+        } else if slot < claimed {
             Look::Unpublished
-        } else if tail.sealed(&self.geometry) {
+        } else if sealed {
             // The claimer of the end mark died before it wrote it.
             Look::End
         } else {

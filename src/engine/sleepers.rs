@@ -17,15 +17,9 @@ pub(crate) struct Set {
 }
 
 /// Those who wait for messages.
-pub(crate) const FOR_MESSAGES: Set = Set {
-    bits: SLEEPERS,
-    summary: SLEEPING,
-};
+pub(crate) const FOR_MESSAGES: Set = Set { bits: SLEEPERS, summary: SLEEPING };
 /// Those who wait for room.
-pub(crate) const FOR_ROOM: Set = Set {
-    bits: ROOM_WAITERS,
-    summary: WAITING,
-};
+pub(crate) const FOR_ROOM: Set = Set { bits: ROOM_WAITERS, summary: WAITING };
 
 impl Set {
     /// Whether anybody may be asleep: one load.

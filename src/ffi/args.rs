@@ -129,11 +129,7 @@ fn too_long(call: &str, argument: &str, len: usize) -> Error {
 pub(super) unsafe fn bytes<'a>(call: &str, data: *const c_void, len: usize) -> Result<&'a [u8]> {
     length(call, "len", len)?;
     if data.is_null() {
-        return if len == 0 {
-            Ok(&[])
-        } else {
-            Err(null_with_len(call, len))
-        };
+        return if len == 0 { Ok(&[]) } else { Err(null_with_len(call, len)) };
     }
     // SAFETY: not NULL, and the length is one that memory can have.
     Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
@@ -163,17 +159,10 @@ impl<'a> Buffers<'a> {
         count: usize,
     ) -> Result<Buffers<'a>> {
         if count == 0 {
-            return Ok(Buffers {
-                raw: &[],
-                total: 0,
-                has_null: false,
-            });
+            return Ok(Buffers { raw: &[], total: 0, has_null: false });
         }
         if p.is_null() {
-            return Err(fail!(
-                DC_E_ARGUMENT,
-                "{call}: {argument} is NULL but count is {count}"
-            ));
+            return Err(fail!(DC_E_ARGUMENT, "{call}: {argument} is NULL but count is {count}"));
         }
         if count > LEN_MAX / size_of::<iovec>() {
             return Err(too_long(call, "count", count));
@@ -194,11 +183,7 @@ impl<'a> Buffers<'a> {
                 _ => return Err(overflow(call, argument, i)),
             };
         }
-        Ok(Buffers {
-            raw,
-            total,
-            has_null,
-        })
+        Ok(Buffers { raw, total, has_null })
     }
 
     /// The array itself, unless a NULL in it would make an invalid slice.
@@ -224,10 +209,7 @@ impl<'a> Buffers<'a> {
 
 #[cold]
 fn null_buffer(call: &str, argument: &str, i: usize, len: usize) -> Error {
-    fail!(
-        DC_E_ARGUMENT,
-        "{call}: {argument}[{i}].iov_base is NULL but its iov_len is {len}"
-    )
+    fail!(DC_E_ARGUMENT, "{call}: {argument}[{i}].iov_base is NULL but its iov_len is {len}")
 }
 
 #[cold]

@@ -57,11 +57,7 @@ pub unsafe extern "C" fn dc_open(
             true => Options::default(),
             false => sized::read(CALL, "options", options)?.into(),
         };
-        let open = || {
-            Ok(Box::new(dc_channel {
-                inner: Channel::open(path, &options)?,
-            }))
-        };
+        let open = || Ok(Box::new(dc_channel { inner: Channel::open(path, &options)? }));
         make(CALL, open).map(|channel| out.set(channel))
     })
 }
@@ -173,10 +169,7 @@ pub unsafe extern "C" fn dc_group_stats(
         let group = args::group(CALL, group)?;
         let out = Output::new(CALL, out)?;
         room(CALL)?;
-        channel
-            .inner
-            .group_stats(group)
-            .map(|info| out.fill(&info.into()))
+        channel.inner.group_stats(group).map(|info| out.fill(&info.into()))
     })
 }
 

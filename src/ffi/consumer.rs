@@ -29,10 +29,7 @@ pub struct dc_consumer {
 impl dc_consumer {
     fn boxed(inner: Consumer) -> Box<dc_consumer> {
         let interrupter = inner.interrupter();
-        Box::new(dc_consumer {
-            inner: UnsafeCell::new(inner),
-            interrupter,
-        })
+        Box::new(dc_consumer { inner: UnsafeCell::new(inner), interrupter })
     }
 
     /// The consumer itself.
@@ -100,12 +97,7 @@ pub unsafe extern "C" fn dc_subscribe(
             true => SubscribeOptions::default(),
             false => sized::read(CALL, "options", options)?.into(),
         };
-        let subscribe = || {
-            channel
-                .inner
-                .subscribe(group, &options)
-                .map(dc_consumer::boxed)
-        };
+        let subscribe = || channel.inner.subscribe(group, &options).map(dc_consumer::boxed);
         make(CALL, subscribe).map(|consumer| out.set(consumer))
     })
 }
@@ -186,10 +178,7 @@ pub unsafe extern "C" fn dc_recv(
             Ok(other) => return Ok(code(other)),
             Err(error) => {
                 if error.code() == DC_E_CORRUPT {
-                    out.write(Message {
-                        position: message.position,
-                        ..Message::default()
-                    });
+                    out.write(Message { position: message.position, ..Message::default() });
                 }
                 return Err(error);
             }
@@ -324,10 +313,7 @@ pub unsafe extern "C" fn dc_seek(consumer: *mut dc_consumer, position: u64) -> c
 
 #[cold]
 fn no_position() -> Error {
-    fail!(
-        DC_E_ARGUMENT,
-        "dc_seek: position is 0, which no message has: DC_EARLIEST is the oldest"
-    )
+    fail!(DC_E_ARGUMENT, "dc_seek: position is 0, which no message has: DC_EARLIEST is the oldest")
 }
 
 /// Takes the consumer's figures.

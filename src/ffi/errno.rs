@@ -10,10 +10,7 @@ pub(super) fn is_errno(code: c_int) -> bool {
 
 /// The constant's name of a (positive) error number.
 pub(super) fn name(errno: c_int) -> Option<&'static CStr> {
-    NAMES
-        .iter()
-        .find(|(number, _)| *number == errno)
-        .map(|(_, name)| *name)
+    NAMES.iter().find(|(number, _)| *number == errno).map(|(_, name)| *name)
 }
 
 macro_rules! names {

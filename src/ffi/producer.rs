@@ -25,10 +25,7 @@ pub struct dc_producer {
 impl dc_producer {
     fn boxed(inner: Producer) -> Box<dc_producer> {
         let interrupter = inner.interrupter();
-        Box::new(dc_producer {
-            inner: UnsafeCell::new(inner),
-            interrupter,
-        })
+        Box::new(dc_producer { inner: UnsafeCell::new(inner), interrupter })
     }
 
     /// The producer itself.
@@ -244,10 +241,7 @@ fn in_chunks(
     timeout_ms: i32,
     done: &mut usize,
 ) -> Result<()> {
-    let (begin, limit) = (
-        Instant::now(),
-        Duration::from_millis(timeout_ms.max(0) as u64),
-    );
+    let (begin, limit) = (Instant::now(), Duration::from_millis(timeout_ms.max(0) as u64));
     let mut messages = messages.iter();
     let mut left = timeout_ms;
     loop {

@@ -42,10 +42,7 @@ unsafe fn claimed<T: Sized_>(call: &str, argument: &str, p: *const T) -> Result<
 #[cold]
 fn senseless(call: &str, argument: &str, name: &str, size: usize) -> Error {
     let init = Upper(name);
-    fail!(
-        DC_E_ARGUMENT,
-        "{call}: {argument}->size is {size}: initialise a {name} with {init}_INIT"
-    )
+    fail!(DC_E_ARGUMENT, "{call}: {argument}->size is {size}: initialise a {name} with {init}_INIT")
 }
 
 /// A name of the ABI in capitals.
@@ -54,9 +51,7 @@ struct Upper<'a>(&'a str);
 impl std::fmt::Display for Upper<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         use std::fmt::Write as _;
-        self.0
-            .chars()
-            .try_for_each(|c| f.write_char(c.to_ascii_uppercase()))
+        self.0.chars().try_for_each(|c| f.write_char(c.to_ascii_uppercase()))
     }
 }
 
@@ -110,8 +105,7 @@ impl<T: Sized_> Output<T> {
         // SAFETY: `HEAD <= known`, which neither side is smaller than; the caller's memory is as
         // large as it said, which was checked in `new`; `T` has no padding to copy.
         unsafe {
-            from.add(HEAD)
-                .copy_to_nonoverlapping(to.add(HEAD), known - HEAD);
+            from.add(HEAD).copy_to_nonoverlapping(to.add(HEAD), known - HEAD);
             to.add(known).write_bytes(0, self.size - known);
         }
     }
@@ -141,53 +135,16 @@ mod tests {
 
     #[test]
     fn reads_every_version() {
-        assert_eq!(
-            get(&[24, 1, 2]).unwrap(),
-            Two {
-                size: 24,
-                a: 1,
-                b: 2
-            }
-        );
-        assert_eq!(
-            get(&[16, 1, 2]).unwrap(),
-            Two {
-                size: 16,
-                a: 1,
-                b: 0
-            }
-        );
-        assert_eq!(
-            get(&[8, 1, 2]).unwrap(),
-            Two {
-                size: 8,
-                a: 0,
-                b: 0
-            }
-        );
-        assert_eq!(
-            get(&[32, 1, 2, 0]).unwrap(),
-            Two {
-                size: 32,
-                a: 1,
-                b: 2
-            }
-        );
-        for bad in [
-            [0, 1, 2, 0],
-            [7, 1, 2, 0],
-            [u64::MAX, 0, 0, 0],
-            [4097, 0, 0, 0],
-        ] {
+        assert_eq!(get(&[24, 1, 2]).unwrap(), Two { size: 24, a: 1, b: 2 });
+        assert_eq!(get(&[16, 1, 2]).unwrap(), Two { size: 16, a: 1, b: 0 });
+        assert_eq!(get(&[8, 1, 2]).unwrap(), Two { size: 8, a: 0, b: 0 });
+        assert_eq!(get(&[32, 1, 2, 0]).unwrap(), Two { size: 32, a: 1, b: 2 });
+        for bad in [[0, 1, 2, 0], [7, 1, 2, 0], [u64::MAX, 0, 0, 0], [4097, 0, 0, 0]] {
             assert_eq!(get(&bad).unwrap_err().code(), DC_E_ARGUMENT, "{bad:?}");
         }
         let tail = get(&[32, 1, 2, 3]).unwrap_err();
         assert_eq!(tail.code(), DC_E_ARGUMENT);
-        assert!(
-            tail.text()
-                .starts_with("dc_test: options sets byte 24 of a dc_two"),
-            "{tail:?}"
-        );
+        assert!(tail.text().starts_with("dc_test: options sets byte 24 of a dc_two"), "{tail:?}");
         assert!(get(&[0]).unwrap_err().text().ends_with("with DC_TWO_INIT"));
     }
 
@@ -196,14 +153,7 @@ mod tests {
         let fill = |mut words: [u64; 5]| {
             // SAFETY: the sizes below are those of the array or smaller.
             let out = unsafe { Output::<Two>::new("dc_test", words.as_mut_ptr().cast()) };
-            out.map(|out| {
-                out.fill(&Two {
-                    size: 99,
-                    a: 1,
-                    b: 2,
-                })
-            })
-            .map(|()| words)
+            out.map(|out| out.fill(&Two { size: 99, a: 1, b: 2 })).map(|()| words)
         };
         assert_eq!(fill([8, 9, 9, 9, 9]).unwrap(), [8, 9, 9, 9, 9]);
         assert_eq!(fill([16, 9, 9, 9, 9]).unwrap(), [16, 1, 9, 9, 9]);

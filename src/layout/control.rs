@@ -106,10 +106,7 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn unpack(word: u64) -> Window {
-        Window {
-            oldest: word >> EPOCH_BITS,
-            groups: word & ((1 << EPOCH_BITS) - 1),
-        }
+        Window { oldest: word >> EPOCH_BITS, groups: word & ((1 << EPOCH_BITS) - 1) }
     }
     pub(crate) fn pack(self) -> u64 {
         debug_assert!(self.oldest < PAGE_LIMIT);
@@ -117,10 +114,7 @@ impl Window {
     }
     /// The same window after a group was created or a consumer joined.
     pub(crate) fn joined(self) -> Window {
-        Window {
-            groups: self.groups + 1,
-            ..self
-        }
+        Window { groups: self.groups + 1, ..self }
     }
 }
 

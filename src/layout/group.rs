@@ -94,10 +94,7 @@ pub(crate) struct Cursor {
 impl Cursor {
     #[inline(always)]
     pub(crate) fn unpack(word: u64) -> Cursor {
-        Cursor {
-            position: word >> 10,
-            last: (word & 1023) as usize,
-        }
+        Cursor { position: word >> 10, last: (word & 1023) as usize }
     }
     #[inline(always)]
     pub(crate) fn pack(self) -> u64 {
@@ -187,21 +184,12 @@ mod tests {
 
     #[test]
     fn words_round_trip() {
-        let c = Cursor {
-            position: (1 << 54) - 1,
-            last: 509,
-        };
+        let c = Cursor { position: (1 << 54) - 1, last: 509 };
         assert_eq!(Cursor::unpack(c.pack()), c);
         for l in [
             Lease::Idle,
-            Lease::Intended {
-                first: 7,
-                count: 255,
-            },
-            Lease::Held {
-                first: (1 << 54) - 1,
-                count: 1,
-            },
+            Lease::Intended { first: 7, count: 255 },
+            Lease::Held { first: (1 << 54) - 1, count: 1 },
         ] {
             assert_eq!(Lease::unpack(l.pack()), l);
         }

@@ -57,16 +57,9 @@ pub(crate) struct FileName {
 impl FileName {
     /// A prefix and a number in hexadecimal digits.
     fn numbered(prefix: &[u8], number: u64, digits: usize) -> FileName {
-        let mut name = FileName {
-            bytes: [0; 20],
-            len: prefix.len() + digits,
-        };
+        let mut name = FileName { bytes: [0; 20], len: prefix.len() + digits };
         name.bytes[..prefix.len()].copy_from_slice(prefix);
-        for (i, byte) in name.bytes[prefix.len()..name.len]
-            .iter_mut()
-            .rev()
-            .enumerate()
-        {
+        for (i, byte) in name.bytes[prefix.len()..name.len].iter_mut().rev().enumerate() {
             *byte = b"0123456789abcdef"[(number >> (4 * i)) as usize & 15];
         }
         name
@@ -139,13 +132,7 @@ mod tests {
     #[test]
     fn names_round_trip_and_strangers_are_refused() {
         assert_eq!(page_number(&page_name(77)), Some(77));
-        for bad in [
-            "page-",
-            "page-1",
-            "page-000000000G",
-            "page-0000000000",
-            "page-ffffffffff",
-        ] {
+        for bad in ["page-", "page-1", "page-000000000G", "page-0000000000", "page-ffffffffff"] {
             assert_eq!(page_number(bad), None, "{bad}");
         }
         assert!(is_group_file(&group_file_name(b"../../etc/passwd")));

@@ -93,10 +93,7 @@ pub(crate) struct Tail {
 impl Tail {
     #[inline(always)]
     pub(crate) fn unpack(word: u64) -> Tail {
-        Tail {
-            count: word & ((1 << COUNT_BITS) - 1),
-            units: word >> COUNT_BITS,
-        }
+        Tail { count: word & ((1 << COUNT_BITS) - 1), units: word >> COUNT_BITS }
     }
     #[inline(always)]
     pub(crate) fn pack(self) -> u64 {
@@ -221,19 +218,13 @@ mod tests {
 
     #[test]
     fn tail_packs_count_and_units() {
-        let t = Tail {
-            count: 65_535,
-            units: (1 << 29) + 77,
-        };
+        let t = Tail { count: 65_535, units: (1 << 29) + 77 };
         assert_eq!(Tail::unpack(t.pack()), t);
     }
 
     #[test]
     fn a_word_of_another_page_is_foreign() {
-        assert_eq!(
-            state(message_word(u32::MAX as usize, 9), 9),
-            State::Message(u32::MAX as usize)
-        );
+        assert_eq!(state(message_word(u32::MAX as usize, 9), 9), State::Message(u32::MAX as usize));
         assert_eq!(state(message_word(5, 9), 10), State::Foreign);
         assert_eq!(state(tombstone_word(9), 9), State::Tombstone);
         assert_eq!(state(end_word(9), 9), State::End);
@@ -243,14 +234,8 @@ mod tests {
 
     #[test]
     fn the_largest_page_has_addressable_units() {
-        let g = Geometry {
-            capacity: 1 << 32,
-            slots: 65_535,
-        };
+        let g = Geometry { capacity: 1 << 32, slots: 65_535 };
         assert_eq!(g.units(), 1 << 29);
-        assert_eq!(
-            place(place_word(g.units(), 0xFFFF_FFFF)),
-            (1 << 29, 0xFFFF_FFFF)
-        );
+        assert_eq!(place(place_word(g.units(), 0xFFFF_FFFF)), (1 << 29, 0xFFFF_FFFF));
     }
 }

@@ -46,10 +46,7 @@ pub(crate) enum Reject {
 impl Superblock {
     /// The sizes of its pages.
     pub(crate) fn geometry(&self) -> Geometry {
-        Geometry {
-            capacity: self.page_size,
-            slots: self.slots as usize,
-        }
+        Geometry { capacity: self.page_size, slots: self.slots as usize }
     }
 
     pub(crate) fn encode(&self) -> [u8; SIZE] {
@@ -58,10 +55,7 @@ impl Superblock {
         b[8..12].copy_from_slice(&VERSION.to_le_bytes());
         // 12..16: features a reader must know; none yet.
         b[16..32].copy_from_slice(&self.uuid);
-        for (i, v) in [self.sequence, self.page_size, self.max_pages]
-            .iter()
-            .enumerate()
-        {
+        for (i, v) in [self.sequence, self.page_size, self.max_pages].iter().enumerate() {
             b[32 + 8 * i..40 + 8 * i].copy_from_slice(&v.to_le_bytes());
         }
         let small = [
@@ -172,19 +166,11 @@ mod tests {
     #[test]
     fn the_newer_copy_counts_and_a_torn_one_does_not() {
         let old = sample().encode();
-        let new = Superblock {
-            sequence: 4,
-            retention: 2,
-            ..sample()
-        }
-        .encode();
+        let new = Superblock { sequence: 4, retention: 2, ..sample() }.encode();
         assert_eq!(Superblock::newest(&old, &new).unwrap().retention, 2);
         let mut torn = new;
         torn[300] ^= 1;
         assert_eq!(Superblock::newest(&old, &torn).unwrap().retention, 1);
-        assert_eq!(
-            Superblock::newest(&[0; SIZE], &[0; SIZE]),
-            Err(Reject::NotOurs)
-        );
+        assert_eq!(Superblock::newest(&[0; SIZE], &[0; SIZE]), Err(Reject::NotOurs));
     }
 }

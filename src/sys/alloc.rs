@@ -317,10 +317,7 @@ mod reserve {
         #[test]
         fn out_of_memory_is_counted_and_survived() {
             let status = super::super::super::fork::tests::in_child(|| {
-                let none = libc::rlimit {
-                    rlim_cur: 0,
-                    rlim_max: 0,
-                };
+                let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
                 // SAFETY: a valid rlimit.
                 let limited = unsafe { libc::setrlimit(libc::RLIMIT_AS, &none) } == 0;
                 // What the C library has mapped for this thread already.

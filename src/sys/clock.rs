@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 fn read(clock: libc::clockid_t) -> Duration {
-    let mut t = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `t` is a valid timespec; both clocks exist on every Linux this crate runs on, and a
     // refusal would leave the zeros.
     unsafe { libc::clock_gettime(clock, &mut t) };
@@ -26,17 +23,13 @@ pub fn coarse_ms() -> u64 {
 /// What tells this boot of the machine from the one before: the kernel's `boot_id`; where that
 /// cannot be read, the second of booting; where that neither, zeros.
 pub fn boot_id() -> [u8; 16] {
-    if let Some(id) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .ok()
-        .and_then(|t| parse_uuid(&t))
+    if let Some(id) =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().and_then(|t| parse_uuid(&t))
     {
         return id;
     }
     let mut id = [0; 16];
-    if let Some(btime) = std::fs::read_to_string("/proc/stat")
-        .ok()
-        .and_then(|t| parse_btime(&t))
-    {
+    if let Some(btime) = std::fs::read_to_string("/proc/stat").ok().and_then(|t| parse_btime(&t)) {
         id[..8].copy_from_slice(b"btime\0\0\0");
         id[8..].copy_from_slice(&btime.to_le_bytes());
     }
@@ -55,11 +48,7 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 }
 
 fn parse_btime(text: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|l| l.strip_prefix("btime "))?
-        .trim()
-        .parse()
-        .ok()
+    text.lines().find_map(|l| l.strip_prefix("btime "))?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -80,16 +69,10 @@ mod tests {
         assert_eq!(boot_id(), boot_id());
         assert_ne!(boot_id(), [0; 16]);
         let id = parse_uuid("00112233-4455-6677-8899-aabbccddeeff\n");
-        assert_eq!(
-            id.map(u128::from_be_bytes),
-            Some(0x00112233445566778899aabbccddeeff)
-        );
+        assert_eq!(id.map(u128::from_be_bytes), Some(0x00112233445566778899aabbccddeeff));
         assert_eq!(parse_uuid("00112233"), None);
         assert_eq!(parse_uuid("00112233-4455-6677-8899-aabbccddeeff0"), None);
-        assert_eq!(
-            parse_btime("cpu 1 2\nbtime 1700000000\nprocesses 3\n"),
-            Some(1_700_000_000)
-        );
+        assert_eq!(parse_btime("cpu 1 2\nbtime 1700000000\nprocesses 3\n"), Some(1_700_000_000));
         assert_eq!(parse_btime("cpu 1 2\n"), None);
     }
 }

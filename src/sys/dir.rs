@@ -52,9 +52,7 @@ pub struct Dir {
 impl Dir {
     /// Open an existing directory.
     pub fn open(path: &Path) -> Os<Dir> {
-        Ok(Dir {
-            fd: open_dir(path)?,
-        })
+        Ok(Dir { fd: open_dir(path)? })
     }
 
     /// The descriptor; -1 in a forked child.
@@ -64,11 +62,7 @@ impl Dir {
 
     /// Open an existing regular file; what is none (a symbolic link, a pipe, ...) is `EINVAL`.
     pub fn open_file(&self, name: &str, writable: bool) -> Os<Fd> {
-        let access = if writable {
-            libc::O_RDWR
-        } else {
-            libc::O_RDONLY
-        };
+        let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
         // O_NONBLOCK: opening a pipe somebody put here must not wait for its other end.
         let flags = access | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
         match self.open_at(name, flags) {
@@ -81,10 +75,7 @@ impl Dir {
 
     /// Create a file for reading and writing, mode 0600; `EEXIST` when the name is taken.
     pub fn create_new(&self, name: &str) -> Os<Fd> {
-        self.open_at(
-            name,
-            libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC,
-        )
+        self.open_at(name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC)
     }
 
     fn open_at(&self, name: &str, flags: c_int) -> Os<Fd> {
@@ -101,14 +92,7 @@ impl Dir {
         // By number: older C libraries have no wrapper.
         // SAFETY: both names are NUL-terminated and outlive the call.
         let renamed = retry(|| unsafe {
-            libc::syscall(
-                libc::SYS_renameat2,
-                dir,
-                from.as_ptr(),
-                dir,
-                to.as_ptr(),
-                flags,
-            ) as c_int
+            libc::syscall(libc::SYS_renameat2, dir, from.as_ptr(), dir, to.as_ptr(), flags) as c_int
         });
         match renamed {
             Err(libc::EINVAL | libc::ENOSYS) => {}
@@ -270,18 +254,11 @@ mod tests {
         for writable in [false, true] {
             assert!(dir.open_file("file", writable).is_ok());
             for other in ["sub", "link", "pipe", "", "a/b", "nul\0"] {
-                assert_eq!(
-                    dir.open_file(other, writable).err(),
-                    Some(libc::EINVAL),
-                    "{other}"
-                );
+                assert_eq!(dir.open_file(other, writable).err(), Some(libc::EINVAL), "{other}");
             }
             let missing = "n".repeat(255);
             assert_eq!(dir.open_file(&missing, writable).err(), Some(libc::ENOENT));
-            assert_eq!(
-                dir.open_file(&(missing + "n"), writable).err(),
-                Some(libc::ENAMETOOLONG)
-            );
+            assert_eq!(dir.open_file(&(missing + "n"), writable).err(), Some(libc::ENAMETOOLONG));
         }
         assert!(!dir.stat_of("sub").unwrap().is_file);
         assert_eq!(Dir::open(&temp.0.join("file")).err(), Some(libc::ENOTDIR));

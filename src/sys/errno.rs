@@ -47,10 +47,7 @@ pub fn text(errno: i32) -> &'static str {
 
 /// As [`text`], NUL-terminated.
 pub fn text_c(errno: i32) -> &'static CStr {
-    TEXTS
-        .iter()
-        .find(|t| t.0 == errno)
-        .map_or(c"unknown error", |t| t.1)
+    TEXTS.iter().find(|t| t.0 == errno).map_or(c"unknown error", |t| t.1)
 }
 
 // By name and not by number: a few architectures number some of them differently.
@@ -134,19 +131,10 @@ const TEXTS: &[(i32, &CStr)] = &[
     (libc::ELIBACC, c"Can not access a needed shared library"),
     (libc::ELIBBAD, c"Accessing a corrupted shared library"),
     (libc::ELIBSCN, c".lib section in a.out corrupted"),
-    (
-        libc::ELIBMAX,
-        c"Attempting to link in too many shared libraries",
-    ),
+    (libc::ELIBMAX, c"Attempting to link in too many shared libraries"),
     (libc::ELIBEXEC, c"Cannot exec a shared library directly"),
-    (
-        libc::EILSEQ,
-        c"Invalid or incomplete multibyte or wide character",
-    ),
-    (
-        libc::ERESTART,
-        c"Interrupted system call should be restarted",
-    ),
+    (libc::EILSEQ, c"Invalid or incomplete multibyte or wide character"),
+    (libc::ERESTART, c"Interrupted system call should be restarted"),
     (libc::ESTRPIPE, c"Streams pipe error"),
     (libc::EUSERS, c"Too many users"),
     (libc::ENOTSOCK, c"Socket operation on non-socket"),
@@ -158,10 +146,7 @@ const TEXTS: &[(i32, &CStr)] = &[
     (libc::ESOCKTNOSUPPORT, c"Socket type not supported"),
     (libc::EOPNOTSUPP, c"Operation not supported"),
     (libc::EPFNOSUPPORT, c"Protocol family not supported"),
-    (
-        libc::EAFNOSUPPORT,
-        c"Address family not supported by protocol",
-    ),
+    (libc::EAFNOSUPPORT, c"Address family not supported by protocol"),
     (libc::EADDRINUSE, c"Address already in use"),
     (libc::EADDRNOTAVAIL, c"Cannot assign requested address"),
     (libc::ENETDOWN, c"Network is down"),
@@ -172,10 +157,7 @@ const TEXTS: &[(i32, &CStr)] = &[
     (libc::ENOBUFS, c"No buffer space available"),
     (libc::EISCONN, c"Transport endpoint is already connected"),
     (libc::ENOTCONN, c"Transport endpoint is not connected"),
-    (
-        libc::ESHUTDOWN,
-        c"Cannot send after transport endpoint shutdown",
-    ),
+    (libc::ESHUTDOWN, c"Cannot send after transport endpoint shutdown"),
     (libc::ETOOMANYREFS, c"Too many references: cannot splice"),
     (libc::ETIMEDOUT, c"Connection timed out"),
     (libc::ECONNREFUSED, c"Connection refused"),

@@ -44,11 +44,7 @@ mod tests {
     use super::*;
 
     fn readable(fd: &EventFd) -> bool {
-        let mut p = libc::pollfd {
-            fd: fd.raw(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
+        let mut p = libc::pollfd { fd: fd.raw(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid pollfd.
         unsafe { libc::poll(&mut p, 1, 0) == 1 && p.revents == libc::POLLIN }
     }

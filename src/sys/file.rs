@@ -57,10 +57,7 @@ fn offset(at: u64) -> Os<libc::off_t> {
 
 /// Refuse what lies beyond `RLIMIT_FSIZE`: the kernel would send SIGXFSZ besides.
 fn within_limit(end: u64) -> Os<()> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid rlimit.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0;
     if known && limit.rlim_cur != libc::RLIM_INFINITY && end > limit.rlim_cur {
@@ -89,11 +86,7 @@ impl Fd {
             unsafe { libc::close(raw) };
             return Err(e);
         }
-        Ok(Fd {
-            raw,
-            generation: fork::generation(),
-            locked: AtomicBool::new(false),
-        })
+        Ok(Fd { raw, generation: fork::generation(), locked: AtomicBool::new(false) })
     }
 
     /// The descriptor; -1 in a forked child, where the number may mean something else by now.
@@ -298,10 +291,7 @@ pub(super) mod tests {
         let temp = Temp::new();
         let dir = temp.dir();
         let status = fork::tests::in_child(|| {
-            let limit = libc::rlimit {
-                rlim_cur: 4_096,
-                rlim_max: 4_096,
-            };
+            let limit = libc::rlimit { rlim_cur: 4_096, rlim_max: 4_096 };
             // SAFETY: a valid rlimit.
             let limited = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } == 0;
             let Ok(fd) = Dir::open(&temp.0).and_then(|dir| dir.create_new("f")) else {

@@ -41,10 +41,7 @@ struct Page {
 
 impl Page {
     const fn new() -> Page {
-        Page {
-            generation: AtomicU64::new(0),
-            gate: AtomicU32::new(0),
-        }
+        Page { generation: AtomicU64::new(0), gate: AtomicU32::new(0) }
     }
 }
 
@@ -171,8 +168,7 @@ pub(super) fn enter() -> Os<Entry> {
         }
         // Acquire (fork-gate): after the fork that ended here.
         let entered =
-            page.gate
-                .compare_exchange_weak(gate, gate + 1, Ordering::Acquire, Ordering::Relaxed);
+            page.gate.compare_exchange_weak(gate, gate + 1, Ordering::Acquire, Ordering::Relaxed);
         if entered.is_ok() {
             return Ok(Entry(page));
         }
@@ -267,8 +263,7 @@ unsafe extern "C" fn child() {
     let page = page();
     // Where the kernel did not wipe the page.
     page.gate.store(0, Ordering::Relaxed);
-    page.generation
-        .store(LAST.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    page.generation.store(LAST.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
     // SAFETY: a copy of a descriptor that the parent owns, and of which nobody here may make use.
     each_open(|fd| unsafe {
         libc::close(fd);
@@ -277,11 +272,7 @@ unsafe extern "C" fn child() {
 
 /// Call `f` with each registered descriptor, and forget them all.
 fn each_open(f: impl Fn(c_int)) {
-    for (i, word) in OPEN
-        .iter()
-        .take(OPEN_WORDS.load(Ordering::Relaxed))
-        .enumerate()
-    {
+    for (i, word) in OPEN.iter().take(OPEN_WORDS.load(Ordering::Relaxed)).enumerate() {
         let mut bits = word.swap(0, Ordering::Relaxed);
         while bits != 0 {
             f((i * 64) as c_int + bits.trailing_zeros() as c_int);

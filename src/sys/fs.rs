@@ -62,10 +62,7 @@ pub fn refuse_network(fd_raw: i32) -> Os<Option<&'static str>> {
     let stat: Stat = super::file::stat_with(|s| unsafe { libc::fstat(fd_raw, s) })?;
     // Bytes, since paths in it are not always UTF-8. Unreadable: taken for local.
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    Ok(classify(
-        kind,
-        mount_type(&String::from_utf8_lossy(&table), stat.dev),
-    ))
+    Ok(classify(kind, mount_type(&String::from_utf8_lossy(&table), stat.dev)))
 }
 
 /// The name of a network file system by its magic number and, for FUSE, its type in the mount table.

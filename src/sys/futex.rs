@@ -47,10 +47,7 @@ const SHARED_U32: u32 = 2;
 
 fn timespec(d: Duration) -> libc::timespec {
     let d = d.min(LONGEST);
-    libc::timespec {
-        tv_sec: d.as_secs() as libc::time_t,
-        tv_nsec: d.subsec_nanos().into(),
-    }
+    libc::timespec { tv_sec: d.as_secs() as libc::time_t, tv_nsec: d.subsec_nanos().into() }
 }
 
 fn result(returned: c_long) -> Wake {
@@ -83,13 +80,7 @@ pub fn wait(word: *const u32, expected: u32, timeout: Duration) -> Wake {
     let t = timespec(timeout);
     // SAFETY: the kernel checks the address itself, and `t` is a valid timespec.
     result(unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word,
-            libc::FUTEX_WAIT,
-            expected,
-            &raw const t,
-        )
+        libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, expected, &raw const t)
     })
 }
 
@@ -112,11 +103,7 @@ pub fn wait_many(words: &[(*const u32, u32)], timeout: Duration) -> Wake {
     // Relaxed: a flag about the kernel, with no data behind it.
     if !others.is_empty() && !LACKING.load(Ordering::Relaxed) {
         let n = words.len().min(MANY);
-        let timeout = if n < words.len() {
-            timeout.min(PARTIAL)
-        } else {
-            timeout
-        };
+        let timeout = if n < words.len() { timeout.min(PARTIAL) } else { timeout };
         let returned = wait_vector(&words[..n], timeout);
         // EPERM: sandboxes that refuse what they do not know.
         if returned >= 0 || !matches!(errno::last(), libc::ENOSYS | libc::EPERM) {
@@ -124,24 +111,11 @@ pub fn wait_many(words: &[(*const u32, u32)], timeout: Duration) -> Wake {
         }
         LACKING.store(true, Ordering::Relaxed);
     }
-    wait(
-        word,
-        expected,
-        if others.is_empty() {
-            timeout
-        } else {
-            timeout.min(PARTIAL)
-        },
-    )
+    wait(word, expected, if others.is_empty() { timeout } else { timeout.min(PARTIAL) })
 }
 
 fn wait_vector(words: &[(*const u32, u32)], timeout: Duration) -> c_long {
-    let mut waiters = [Waiter {
-        val: 0,
-        uaddr: 0,
-        flags: SHARED_U32,
-        reserved: 0,
-    }; MANY];
+    let mut waiters = [Waiter { val: 0, uaddr: 0, flags: SHARED_U32, reserved: 0 }; MANY];
     for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
         waiter.val = u64::from(*expected);
         waiter.uaddr = *word as u64;
@@ -195,11 +169,8 @@ mod tests {
     #[test]
     fn wait_many_ends_by_any_word() {
         let words = [AtomicU32::new(0), AtomicU32::new(1), AtomicU32::new(2)];
-        let mut list: Vec<_> = words
-            .iter()
-            .zip(0..)
-            .map(|(w, v)| (w.as_ptr().cast_const(), v))
-            .collect();
+        let mut list: Vec<_> =
+            words.iter().zip(0..).map(|(w, v)| (w.as_ptr().cast_const(), v)).collect();
         let start = Instant::now();
         assert_eq!(wait_many(&list, SHORT), Wake::TimedOut);
         assert_eq!(wait_many(&[], SHORT), Wake::TimedOut);

@@ -25,11 +25,8 @@ impl Map {
         }
         let mut options = MmapOptions::new();
         options.len(len);
-        let raw = if writable {
-            options.map_raw(fd.raw())
-        } else {
-            options.map_raw_read_only(fd.raw())
-        };
+        let raw =
+            if writable { options.map_raw(fd.raw()) } else { options.map_raw_read_only(fd.raw()) };
         let raw = raw.map_err(|e| e.raw_os_error().unwrap_or(libc::EINVAL))?;
         let mut map = Map { raw, slot: None };
         if guard {
@@ -113,10 +110,7 @@ mod tests {
         let fd = dir.create_new("f").unwrap();
         fd.allocate(0, 20_000).unwrap();
         for (len, writable) in [(0, true), (20_001, true), (20_001, false)] {
-            assert_eq!(
-                Map::new(&fd, len, writable, false).err(),
-                Some(libc::EINVAL)
-            );
+            assert_eq!(Map::new(&fd, len, writable, false).err(), Some(libc::EINVAL));
         }
         let map = Map::new(&fd, 20_000, true, false).unwrap();
         assert_eq!(map.len(), 20_000);

@@ -10,12 +10,7 @@ pub fn random_bytes() -> [u8; 16] {
     let mut bytes = [0_u8; 16];
     // SAFETY: the buffer is 16 bytes long; requests up to 256 bytes are never cut short.
     let n = unsafe {
-        libc::syscall(
-            libc::SYS_getrandom,
-            bytes.as_mut_ptr(),
-            bytes.len(),
-            libc::GRND_NONBLOCK,
-        )
+        libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), libc::GRND_NONBLOCK)
     };
     if n == bytes.len() as libc::c_long {
         return bytes;

@@ -148,9 +148,7 @@ fn is_function(action: &libc::sigaction) -> bool {
 
 /// Guard a map; none when the table is full.
 pub fn register(base: usize, len: usize) -> Option<usize> {
-    let end = base
-        .checked_add(len)?
-        .checked_next_multiple_of(page_size())?;
+    let end = base.checked_add(len)?.checked_next_multiple_of(page_size())?;
     let (i, slot) = TABLE.iter().enumerate().find(|(_, slot)| slot.take())?;
     slot.lost.store(false, Ordering::Relaxed);
     slot.set(base, end);
@@ -172,9 +170,7 @@ pub fn unregister(slot: usize) {
 pub fn lost(slot: usize) -> bool {
     // Acquire (sigbus-lost): the same thread's reads of zeros come after the flag by themselves;
     // other threads' see it no later than the data they were handed.
-    TABLE
-        .get(slot)
-        .is_some_and(|slot| slot.lost.load(Ordering::Acquire))
+    TABLE.get(slot).is_some_and(|slot| slot.lost.load(Ordering::Acquire))
 }
 
 extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -303,11 +299,7 @@ mod tests {
         let sent = || unsafe { libc::raise(libc::SIGBUS) };
         assert!(died(in_child(fault))); // To Rust's own handler, which gives up.
         for ignored in [false, true] {
-            let action = if ignored {
-                libc::SIG_IGN
-            } else {
-                libc::SIG_DFL
-            };
+            let action = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
             let with = |f: &dyn Fn() -> c_int| {
                 in_child(|| {
                     pretend(action, 0);
@@ -335,10 +327,9 @@ mod tests {
         install().unwrap();
         let (_temp, map) = truncated(false);
         let (short, long) = (short as extern "C" fn(_), long as extern "C" fn(_, _, _));
-        for (handler, flags, code) in [
-            (short as usize, 0, 41),
-            (long as usize, libc::SA_SIGINFO, 42),
-        ] {
+        for (handler, flags, code) in
+            [(short as usize, 0, 41), (long as usize, libc::SA_SIGINFO, 42)]
+        {
             let status = in_child(|| {
                 pretend(handler, flags);
                 byte(&map, 4_096 + 17).into()

@@ -10,13 +10,8 @@ const STACK: usize = 256 * 1024;
 
 /// Signals that a thread raises by its own fault. Blocked, they would kill the process without
 /// asking any handler: not the program's crash reporter, and not our own SIGBUS guard.
-const SYNCHRONOUS: [libc::c_int; 5] = [
-    libc::SIGBUS,
-    libc::SIGSEGV,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGTRAP,
-];
+const SYNCHRONOUS: [libc::c_int; 5] =
+    [libc::SIGBUS, libc::SIGSEGV, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
 
 /// Run `f(of)` in a thread of its own, which nobody joins, and to which no signal is delivered (but
 /// those that it raises itself by a fault). Allocates nothing on the heap of Rust, whose thread type
@@ -51,11 +46,7 @@ fn create<T: Sync + 'static>(f: fn(&'static T), of: &'static T) -> Os<()> {
         f(of);
         ptr::null_mut()
     }
-    let start = Start {
-        f,
-        of,
-        taken: std::sync::atomic::AtomicU32::new(0),
-    };
+    let start = Start { f, of, taken: std::sync::atomic::AtomicU32::new(0) };
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
     // SAFETY: the attributes are initialised before use and destroyed after; `start` outlives the
@@ -81,11 +72,7 @@ fn create<T: Sync + 'static>(f: fn(&'static T), of: &'static T) -> Os<()> {
     }
     // Bounded by the scheduling of the new thread.
     while start.taken.load(std::sync::atomic::Ordering::Acquire) == 0 {
-        super::futex::wait(
-            start.taken.as_ptr(),
-            0,
-            std::time::Duration::from_millis(10),
-        );
+        super::futex::wait(start.taken.as_ptr(), 0, std::time::Duration::from_millis(10));
     }
     Ok(())
 }

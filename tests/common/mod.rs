@@ -50,19 +50,11 @@ impl Drop for Temp {
 
 /// Pages of 16 messages, 4 of them.
 pub fn small() -> Options {
-    Options {
-        page_size: 64 << 10,
-        max_messages_per_page: 16,
-        max_pages: 4,
-        ..Options::default()
-    }
+    Options { page_size: 64 << 10, max_messages_per_page: 16, max_pages: 4, ..Options::default() }
 }
 
 pub fn retain(retention: u32) -> Options {
-    Options {
-        retention,
-        ..small()
-    }
+    Options { retention, ..small() }
 }
 
 pub fn open(path: impl AsRef<Path>, o: &Options) -> Channel {
@@ -70,13 +62,7 @@ pub fn open(path: impl AsRef<Path>, o: &Options) -> Channel {
 }
 
 pub fn reopen(path: impl AsRef<Path>, flags: u32) -> Channel {
-    open(
-        path,
-        &Options {
-            flags,
-            ..Options::default()
-        },
-    )
+    open(path, &Options { flags, ..Options::default() })
 }
 
 /// 0, or the error's code.
@@ -90,49 +76,30 @@ pub fn fails<T>(result: Result<T>, code: i32, words: &str) {
         Ok(_) => panic!("succeeded instead of failing with {code}"),
         Err(e) => {
             assert_eq!(e.code(), code, "{e:?}");
-            assert!(
-                e.text().contains(words),
-                "\"{}\" does not say \"{words}\"",
-                e.text()
-            );
+            assert!(e.text().contains(words), "\"{}\" does not say \"{words}\"", e.text());
         }
     }
 }
 
 /// A consumer that moves from page to page by itself.
 pub fn subscribe(channel: &Channel, group: Option<&str>, ack: u32) -> Consumer {
-    let o = SubscribeOptions {
-        ack,
-        flags: AUTO_NEXT_PAGE,
-        ..SubscribeOptions::default()
-    };
+    let o = SubscribeOptions { ack, flags: AUTO_NEXT_PAGE, ..SubscribeOptions::default() };
     channel.subscribe(group.map(str::as_bytes), &o).unwrap()
 }
 
 /// One that claims nothing ahead: what it was not handed stays with the group.
 pub fn subscribe_plain(channel: &Channel, group: &str, ack: u32) -> Consumer {
-    let o = SubscribeOptions {
-        ack,
-        prefetch: 1,
-        flags: AUTO_NEXT_PAGE,
-        ..Default::default()
-    };
+    let o = SubscribeOptions { ack, prefetch: 1, flags: AUTO_NEXT_PAGE, ..Default::default() };
     channel.subscribe(Some(group.as_bytes()), &o).unwrap()
 }
 
 /// One that is told the end of each page.
 pub fn subscribe_paged(channel: &Channel, group: Option<&str>) -> Consumer {
-    channel
-        .subscribe(group.map(str::as_bytes), &SubscribeOptions::default())
-        .unwrap()
+    channel.subscribe(group.map(str::as_bytes), &SubscribeOptions::default()).unwrap()
 }
 
 pub fn subscribe_at(channel: &Channel, group: Option<&str>, start: u64) -> Consumer {
-    let o = SubscribeOptions {
-        start,
-        flags: AUTO_NEXT_PAGE,
-        ..SubscribeOptions::default()
-    };
+    let o = SubscribeOptions { start, flags: AUTO_NEXT_PAGE, ..SubscribeOptions::default() };
     channel.subscribe(group.map(str::as_bytes), &o).unwrap()
 }
 
@@ -230,10 +197,7 @@ pub fn take_nothing(c: &mut Consumer) {
 /// A message that was handed out before, for the `deliveries`-th time.
 pub fn take_again(c: &mut Consumer, n: u64, deliveries: u32) -> Message {
     let m = take(c);
-    assert_eq!(
-        (number(&m), m.flags, m.deliveries),
-        (n, MESSAGE_REDELIVERED, deliveries)
-    );
+    assert_eq!((number(&m), m.flags, m.deliveries), (n, MESSAGE_REDELIVERED, deliveries));
     m
 }
 
@@ -288,9 +252,7 @@ pub fn load(producer: u32, sequence: u64, len: usize) -> Vec<u8> {
     out.extend_from_slice(&producer.to_le_bytes());
     out.extend_from_slice(&(len as u32).to_le_bytes());
     out.extend_from_slice(&sequence.to_le_bytes());
-    let seed = sequence
-        .wrapping_mul(31)
-        .wrapping_add(u64::from(producer) * 7);
+    let seed = sequence.wrapping_mul(31).wrapping_add(u64::from(producer) * 7);
     out.extend((LOAD_HEAD..len).map(|i| ((seed + i as u64 * 13) >> (i & 3)) as u8));
     out
 }
@@ -300,17 +262,12 @@ pub fn check_load(b: &[u8]) -> (u32, u64) {
     assert!(b.len() >= LOAD_HEAD);
     let producer = u32::from_le_bytes(b[..4].try_into().unwrap());
     let sequence = u64::from_le_bytes(b[8..16].try_into().unwrap());
-    assert!(
-        b == load(producer, sequence, b.len()).as_slice(),
-        "torn: {producer} {sequence}"
-    );
+    assert!(b == load(producer, sequence, b.len()).as_slice(), "torn: {producer} {sequence}");
     (producer, sequence)
 }
 
 /// The same every run.
 pub fn random(state: &mut u64) -> u32 {
-    *state = state
-        .wrapping_mul(6364136223846793005)
-        .wrapping_add(1442695040888963407);
+    *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
     (*state >> 33) as u32
 }

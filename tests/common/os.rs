@@ -20,18 +20,10 @@ pub fn until(what: &str, mut is: impl FnMut() -> bool) {
 
 /// Whether a descriptor becomes readable.
 pub fn readable(fd: RawFd, timeout_ms: i32) -> bool {
-    let mut p = libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut p = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // SAFETY: one pollfd that lives during the call.
     let n = unsafe { libc::poll(&mut p, 1, timeout_ms) };
-    assert!(
-        n >= 0 && p.revents & !libc::POLLIN == 0,
-        "poll: {n} {}",
-        p.revents
-    );
+    assert!(n >= 0 && p.revents & !libc::POLLIN == 0, "poll: {n} {}", p.revents);
     n == 1
 }
 
@@ -68,10 +60,7 @@ pub fn ignore_signal(signal: i32) {
 /// What a thread of this process does in the kernel: 'S' asleep, 'R' running.
 pub fn thread_state(tid: i32) -> char {
     let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .and_then(|s| s.trim_start().chars().next())
-        .unwrap_or('?')
+    stat.rsplit(')').next().and_then(|s| s.trim_start().chars().next()).unwrap_or('?')
 }
 
 /// Waits until a thread sleeps in the kernel.
@@ -79,11 +68,7 @@ pub fn asleep(tid: &std::sync::atomic::AtomicI32) {
     let mut quiet = 0;
     for _ in 0..10_000 {
         let tid = tid.load(std::sync::atomic::Ordering::SeqCst);
-        quiet = if tid != 0 && thread_state(tid) == 'S' {
-            quiet + 1
-        } else {
-            0
-        };
+        quiet = if tid != 0 && thread_state(tid) == 'S' { quiet + 1 } else { 0 };
         if quiet == 20 {
             return;
         }
@@ -118,10 +103,7 @@ pub fn many_descriptors() -> bool {
 
 /// The files of a channel.
 pub fn files(path: impl AsRef<Path>) -> Vec<PathBuf> {
-    let mut all: Vec<_> = std::fs::read_dir(path)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
+    let mut all: Vec<_> = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect();
     all.sort();
     all
 }
@@ -150,23 +132,14 @@ pub fn damage(path: impl AsRef<Path>, message: &[u8], offset: usize) {
 
 /// Bytes of disk under a directory.
 pub fn disk_of(path: impl AsRef<Path>) -> u64 {
-    files(path)
-        .iter()
-        .filter_map(|f| f.metadata().ok())
-        .map(|m| m.blocks() * 512)
-        .sum()
+    files(path).iter().filter_map(|f| f.metadata().ok()).map(|m| m.blocks() * 512).sum()
 }
 
 /// Every file's name, content, mode and time of change.
 pub fn fingerprint(path: impl AsRef<Path>) -> Vec<(PathBuf, Vec<u8>, u32, i64)> {
     let one = |f: PathBuf| {
         let meta = f.metadata().unwrap();
-        (
-            f.clone(),
-            std::fs::read(&f).unwrap(),
-            meta.mode(),
-            meta.mtime_nsec(),
-        )
+        (f.clone(), std::fs::read(&f).unwrap(), meta.mode(), meta.mtime_nsec())
     };
     files(path).into_iter().map(one).collect()
 }
@@ -176,9 +149,5 @@ const BOOT_ID_AT: usize = 8192 + 896;
 
 /// The machine crashed: the closed channel was last used under another boot.
 pub fn crash_machine(path: impl AsRef<Path>) {
-    overwrite(
-        path.as_ref().join("channel"),
-        BOOT_ID_AT,
-        b"an earlier boot.",
-    );
+    overwrite(path.as_ref().join("channel"), BOOT_ID_AT, b"an earlier boot.");
 }

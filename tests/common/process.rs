@@ -41,10 +41,7 @@ impl Child {
         let mut line = String::new();
         loop {
             line.clear();
-            assert!(
-                self.out.read_line(&mut line).unwrap() > 0,
-                "it ended before \"{name}\""
-            );
+            assert!(self.out.read_line(&mut line).unwrap() > 0, "it ended before \"{name}\"");
             if let Some(rest) = line.strip_prefix(&mark) {
                 return Some(rest.trim_end().to_string());
             }
@@ -56,12 +53,7 @@ impl Child {
 
     /// Lets it go on from [`told`].
     pub fn tell(&mut self) {
-        self.process
-            .stdin
-            .as_mut()
-            .unwrap()
-            .write_all(b"\n")
-            .unwrap();
+        self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
     pub fn signal(&self, signal: i32) {
@@ -92,10 +84,7 @@ impl Child {
         // Read on, or it might block on a full pipe.
         let mut rest = String::new();
         while self.out.read_line(&mut rest).unwrap_or(0) > 0 {}
-        assert!(
-            self.process.wait().unwrap().success(),
-            "the process failed (see above)"
-        );
+        assert!(self.process.wait().unwrap().success(), "the process failed (see above)");
     }
 }
 

@@ -118,10 +118,7 @@ impl Page {
 
     /// First unit and checksum of a message.
     pub fn place(&self, i: usize) -> (usize, u32) {
-        (
-            u32_at(&self.bytes, 4104 + 16 * i) as usize,
-            u32_at(&self.bytes, 4108 + 16 * i),
-        )
+        (u32_at(&self.bytes, 4104 + 16 * i) as usize, u32_at(&self.bytes, 4108 + 16 * i))
     }
 
     fn messages(&self, s: &Superblock) -> Vec<Found> {
@@ -134,12 +131,7 @@ impl Page {
                     let payload = self.bytes[at..at + len].to_vec();
                     let position = self.number << 16 | i as u64;
                     let sound = s.checksum == 2 || check(&s.uuid, position, &payload) == sum;
-                    found.push(Found {
-                        position,
-                        payload,
-                        check: sum,
-                        sound,
-                    });
+                    found.push(Found { position, payload, check: sum, sound });
                 }
                 Slot::Tombstone => {}
                 Slot::End | Slot::Free => break,
@@ -191,10 +183,7 @@ impl Entry<'_> {
     /// Positions and deliveries.
     pub fn held(&self) -> Vec<(u64, u64)> {
         let words = (0..self.word(16) as usize).map(|i| self.word(4096 + 8 * i));
-        words
-            .filter(|w| *w != 0)
-            .map(|w| (w >> 10, w & 1023))
-            .collect()
+        words.filter(|w| *w != 0).map(|w| (w >> 10, w & 1023)).collect()
     }
     fn first_held(&self) -> u64 {
         let (first, count, state) = self.lease();
@@ -238,11 +227,7 @@ impl Directory {
     pub fn superblock(&self) -> Superblock {
         let c = &self.0["channel"];
         let copies = [superblock(&c[..4096]), superblock(&c[4096..8192])];
-        copies
-            .into_iter()
-            .flatten()
-            .max_by_key(|s| s.sequence)
-            .unwrap()
+        copies.into_iter().flatten().max_by_key(|s| s.sequence).unwrap()
     }
 
     pub fn page(&self, number: u64) -> Page {
@@ -254,22 +239,11 @@ impl Directory {
         assert_eq!(bytes[..8], *b"DCPAGE01");
         assert_eq!(bytes[8..24], s.uuid);
         assert_eq!(u64_at(&bytes, 24), number);
-        assert_eq!(
-            (u64_at(&bytes, 32), u64_at(&bytes, 40)),
-            (s.page_size, slots as u64)
-        );
+        assert_eq!((u64_at(&bytes, 32), u64_at(&bytes, 40)), (s.page_size, slots as u64));
         let tail = u64_at(&bytes, 256);
         let (count, units) = (tail & 0xFF_FFFF, tail >> 24);
         let sealed = count > slots as u64 || units > s.page_size / 8;
-        Page {
-            number,
-            bytes,
-            slots,
-            payload_at,
-            count,
-            units,
-            sealed,
-        }
+        Page { number, bytes, slots, payload_at, count, units, sealed }
     }
 
     /// Every message kept, in order.
@@ -278,10 +252,7 @@ impl Directory {
         let kept = self.oldest()..=self.newest();
         let numbers = self.0.keys().filter_map(|n| n.strip_prefix("page-"));
         let numbers = numbers.map(|hex| u64::from_str_radix(hex, 16).unwrap());
-        numbers
-            .filter(|n| kept.contains(n))
-            .flat_map(|n| self.page(n).messages(&s))
-            .collect()
+        numbers.filter(|n| kept.contains(n)).flat_map(|n| self.page(n).messages(&s)).collect()
     }
 
     pub fn group(&self, name: &[u8]) -> Group {
@@ -291,10 +262,6 @@ impl Directory {
         assert_eq!(u64_at(&bytes, 24), name.len() as u64);
         assert_eq!(bytes[32..32 + name.len()], *name);
         let cursor = u64_at(&bytes, 1024);
-        Group {
-            bytes,
-            cursor: cursor >> 10,
-            last: cursor & 1023,
-        }
+        Group { bytes, cursor: cursor >> 10, last: cursor & 1023 }
     }
 }

@@ -39,14 +39,7 @@ impl Temp {
         t
     }
     fn open(&self, flags: u32) -> Channel {
-        Channel::open(
-            &self.0,
-            &Options {
-                flags: flags | NO_THREAD,
-                ..Options::default()
-            },
-        )
-        .unwrap()
+        Channel::open(&self.0, &Options { flags: flags | NO_THREAD, ..Options::default() }).unwrap()
     }
 }
 impl Drop for Temp {
@@ -75,30 +68,12 @@ fn contents() -> Vec<(u64, Vec<u8>)> {
 #[test]
 #[ignore = "makes tests/golden/v1.sparse; a golden file is made once"]
 fn make() {
-    assert!(
-        GOLDEN.is_empty(),
-        "there is one; to change this program, begin with an empty file"
-    );
+    assert!(GOLDEN.is_empty(), "there is one; to change this program, begin with an empty file");
     let t = Temp::new();
-    let o = Options {
-        page_size: 64 << 10,
-        max_pages: 8,
-        retention: RETAIN_LIVE,
-        ..Options::default()
-    };
-    let ch = Channel::open(
-        &t.0,
-        &Options {
-            flags: NO_THREAD,
-            ..o
-        },
-    )
-    .unwrap();
-    let manual = SubscribeOptions {
-        ack: ACK_MANUAL,
-        flags: AUTO_NEXT_PAGE,
-        ..Default::default()
-    };
+    let o =
+        Options { page_size: 64 << 10, max_pages: 8, retention: RETAIN_LIVE, ..Options::default() };
+    let ch = Channel::open(&t.0, &Options { flags: NO_THREAD, ..o }).unwrap();
+    let manual = SubscribeOptions { ack: ACK_MANUAL, flags: AUTO_NEXT_PAGE, ..Default::default() };
     let mut half = ch.subscribe(Some(HALF), &manual).unwrap();
     let nothing = ch.subscribe(Some(NOTHING), &manual).unwrap();
     let mut p = ch.producer().unwrap();
@@ -117,10 +92,7 @@ fn make() {
     (31..40).for_each(|i| p.send(&body(i), 0).unwrap());
     half.ack(m.position - 2).unwrap();
     // Another boot than any there will be.
-    let channel = std::fs::File::options()
-        .write(true)
-        .open(t.0.join("channel"))
-        .unwrap();
+    let channel = std::fs::File::options().write(true).open(t.0.join("channel")).unwrap();
     channel.write_all_at(b"disk_chan golden", 9088).unwrap();
     let files = sparse::pack(&t.0);
     std::fs::write(
@@ -133,10 +105,7 @@ fn make() {
 
 /// Receive to the end: positions and bytes.
 fn read(ch: &Channel, group: Option<&[u8]>) -> Vec<(u64, Vec<u8>)> {
-    let o = SubscribeOptions {
-        flags: AUTO_NEXT_PAGE,
-        ..SubscribeOptions::default()
-    };
+    let o = SubscribeOptions { flags: AUTO_NEXT_PAGE, ..SubscribeOptions::default() };
     let mut c = ch.subscribe(group, &o).unwrap();
     let mut m = Message::default();
     let mut all = Vec::new();
@@ -163,14 +132,8 @@ fn an_old_channel_is_read_without_changing_it() {
     let ch = t.open(READ_ONLY);
     assert!(read(&ch, None) == contents());
     let info = ch.stats().unwrap();
-    assert_eq!(
-        (info.format_version, info.page_size, info.max_pages),
-        (1, 65_536, 8)
-    );
-    assert_eq!(
-        (info.retention, info.max_messages_per_page),
-        (u64::from(RETAIN_LIVE), 65_535)
-    );
+    assert_eq!((info.format_version, info.page_size, info.max_pages), (1, 65_536, 8));
+    assert_eq!((info.retention, info.max_messages_per_page), (u64::from(RETAIN_LIVE), 65_535));
     drop(ch);
     assert!(sparse::encode(&sparse::pack(&t.0)) == GOLDEN);
 }

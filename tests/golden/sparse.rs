@@ -32,11 +32,7 @@ impl Packed {
                 _ => runs.push((at, block.to_vec())),
             }
         }
-        Packed {
-            name,
-            len: bytes.len() as u64,
-            runs,
-        }
+        Packed { name, len: bytes.len() as u64, runs }
     }
 
     /// Write the file into a directory, with holes where it has zeros.
@@ -50,10 +46,7 @@ impl Packed {
 
     /// A word of the file.
     pub fn word(&self, at: u64) -> u64 {
-        let run = self
-            .runs
-            .iter()
-            .find(|(from, r)| (*from..from + r.len() as u64).contains(&at));
+        let run = self.runs.iter().find(|(from, r)| (*from..from + r.len() as u64).contains(&at));
         run.map_or(0, |(from, r)| {
             let i = (at - from) as usize;
             u64::from_le_bytes(r[i..i + 8].try_into().unwrap())
@@ -66,10 +59,7 @@ pub fn pack(dir: &Path) -> Vec<Packed> {
     let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap());
     let mut files: Vec<Packed> = entries
         .map(|e| {
-            Packed::new(
-                e.file_name().into_string().unwrap(),
-                &std::fs::read(e.path()).unwrap(),
-            )
+            Packed::new(e.file_name().into_string().unwrap(), &std::fs::read(e.path()).unwrap())
         })
         .collect();
     files.sort_by(|a, b| a.name.cmp(&b.name));

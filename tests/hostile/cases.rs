@@ -28,18 +28,10 @@ pub fn family(name: &str, t: &Template) -> Vec<Case> {
         "strangers" => (strangers(t), 3),
         _ => panic!("no family {name}"),
     };
-    let every = if std::env::var_os("DISK_CHAN_HOSTILE_ALL").is_some() {
-        1
-    } else {
-        every
-    };
+    let every = if std::env::var_os("DISK_CHAN_HOSTILE_ALL").is_some() { 1 } else { every };
     let mut rng = Rng(name.len() as u64);
     let both = |e: Vec<Edit>| [Case::new(e.clone(), false), Case::new(e, true)];
-    edits
-        .into_iter()
-        .flat_map(both)
-        .filter(|_| rng.next() % every == 0)
-        .collect()
+    edits.into_iter().flat_map(both).filter(|_| rng.next() % every == 0).collect()
 }
 
 /// What once did harm, or could most easily.
@@ -61,16 +53,9 @@ fn known(t: &Template) -> Vec<Vec<Edit>> {
         // An end in the middle.
         edits.push(word(4096 + 16 * 20, n << 34 | 3 << 32));
         // Nothing published.
+        edits.push((0..51).map(|i| Edit::Word(page(n), 4096 + 16 * i, 0)).collect());
         edits.push(
-            (0..51)
-                .map(|i| Edit::Word(page(n), 4096 + 16 * i, 0))
-                .collect(),
-        );
-        edits.push(
-            (0..51)
-                .map(|i| Edit::Word(page(n), 4096 + 16 * i, 0))
-                .chain(word(256, 50))
-                .collect(),
+            (0..51).map(|i| Edit::Word(page(n), 4096 + 16 * i, 0)).chain(word(256, 50)).collect(),
         );
         edits.push(vec![Edit::Put(page(n), Stranger::Directory)]);
     }
@@ -92,51 +77,24 @@ fn lengths(t: &Template) -> Vec<Vec<Edit>> {
     let mut rng = Rng(1);
     let mut edits = Vec::new();
     for f in &t.files {
-        let mut lens = vec![
-            0, 1, 8, 24, 512, 4095, 4096, 4097, 8191, 8192, 12_288, 36_864,
-        ];
+        let mut lens = vec![0, 1, 8, 24, 512, 4095, 4096, 4097, 8191, 8192, 12_288, 36_864];
         lens.extend([f.len / 2, f.len - 4096, f.len - 1, f.len + 1, f.len + 4096]);
         lens.extend((0..8).map(|_| rng.next() % f.len));
-        edits.extend(
-            lens.into_iter()
-                .map(|n| vec![Edit::Length(f.name.clone(), n)]),
-        );
+        edits.extend(lens.into_iter().map(|n| vec![Edit::Length(f.name.clone(), n)]));
     }
     edits
 }
 
 /// Every byte that means something.
 fn flips() -> Vec<Vec<Edit>> {
-    let channel = [
-        0..96,
-        4088..4096,
-        4096..4192,
-        8184..8192,
-        8192..8200,
-        8320..8328,
-        8448..8456,
-    ]
-    .into_iter()
-    .chain([
-        8576..8584,
-        8704..8736,
-        8832..8840,
-        8960..9008,
-        9088..9112,
-        9216..9472,
-    ])
-    .chain([12_288..12_344, 12_416..12_472, 143_360..143_376]);
+    let channel = [0..96, 4088..4096, 4096..4192, 8184..8192, 8192..8200, 8320..8328, 8448..8456]
+        .into_iter()
+        .chain([8576..8584, 8704..8736, 8832..8840, 8960..9008, 9088..9112, 9216..9472])
+        .chain([12_288..12_344, 12_416..12_472, 143_360..143_376]);
     let header = |n: u64| [0..88, 256..264, 4096..4096 + 16 * (n + 1)];
-    let group = [
-        0..48,
-        1024..1032,
-        1152..1200,
-        1280..1304,
-        4096..4128,
-        8192..8300,
-    ]
-    .into_iter()
-    .chain([4096 + ENTRY..4128 + ENTRY, 8192 + ENTRY..8300 + ENTRY]);
+    let group = [0..48, 1024..1032, 1152..1200, 1280..1304, 4096..4128, 8192..8300]
+        .into_iter()
+        .chain([4096 + ENTRY..4128 + ENTRY, 8192 + ENTRY..8300 + ENTRY]);
     let of = |f: String, ranges: Vec<std::ops::Range<u64>>| {
         ranges.into_iter().flatten().map(move |at| (f.clone(), at))
     };
@@ -145,9 +103,8 @@ fn flips() -> Vec<Vec<Edit>> {
         .chain(of(page(3), header(40).to_vec()))
         .chain(of(group_file(), group.collect()));
     let mut rng = Rng(2);
-    let mut edits: Vec<_> = bytes
-        .map(|(f, at)| vec![Edit::Flip(f, at, 1 << (rng.next() % 8))])
-        .collect();
+    let mut edits: Vec<_> =
+        bytes.map(|(f, at)| vec![Edit::Flip(f, at, 1 << (rng.next() % 8))]).collect();
     // Several at once.
     for _ in 0..200 {
         let page = page(1 + rng.next() % 3);
@@ -157,9 +114,7 @@ fn flips() -> Vec<Vec<Edit>> {
             ("channel", 12_288 + rng.next() % 400),
         ];
         edits.push(
-            some.iter()
-                .map(|(f, at)| Edit::Flip((*f).into(), *at, rng.next() as u8 | 1))
-                .collect(),
+            some.iter().map(|(f, at)| Edit::Flip((*f).into(), *at, rng.next() as u8 | 1)).collect(),
         );
     }
     edits
@@ -186,31 +141,21 @@ const BOUNDS: [u64; 16] = [
 ];
 
 fn words(f: &str, offsets: &[u64], values: &[u64]) -> Vec<Vec<Edit>> {
-    let each = offsets
-        .iter()
-        .flat_map(|at| values.iter().map(move |v| (*at, *v)));
-    each.map(|(at, v)| vec![Edit::Word(f.into(), at, v)])
-        .collect()
+    let each = offsets.iter().flat_map(|at| values.iter().map(move |v| (*at, *v)));
+    each.map(|(at, v)| vec![Edit::Word(f.into(), at, v)]).collect()
 }
 
 fn control() -> Vec<Vec<Edit>> {
-    let all = [
-        8320, 8448, 8576, 8704, 8712, 8720, 8728, 8832, 8960, 8968, 8976, 8984, 8992, 9000, 9104,
-    ]
-    .into_iter()
-    .chain([
-        9216, 9336, 9344, 9464, 12_288, 12_296, 12_304, 12_312, 12_320, 12_328, 12_336,
-    ])
-    .chain([12_416, 12_424, 143_360]);
+    let all =
+        [8320, 8448, 8576, 8704, 8712, 8720, 8728, 8832, 8960, 8968, 8976, 8984, 8992, 9000, 9104]
+            .into_iter()
+            .chain([9216, 9336, 9344, 9464, 12_288, 12_296, 12_304, 12_312, 12_320, 12_328, 12_336])
+            .chain([12_416, 12_424, 143_360]);
     let mut edits = words("channel", &all.collect::<Vec<u64>>(), &BOUNDS);
     // The window: oldest pages below, inside and above those there are; epochs.
     for oldest in [0, 1, 2, 3, 4, 5, 1024, 1 << 37, (1 << 38) - 1] {
         for epoch in [0, 5, (1 << 26) - 1] {
-            edits.push(vec![Edit::Word(
-                "channel".into(),
-                8192,
-                oldest << 26 | epoch,
-            )]);
+            edits.push(vec![Edit::Word("channel".into(), 8192, oldest << 26 | epoch)]);
         }
     }
     edits.extend(words("channel", &[8320], &[3, 4, 5, 100, 1 << 30]));
@@ -224,10 +169,7 @@ fn control() -> Vec<Vec<Edit>> {
     }
     // All records taken for producers that are in the middle of a send.
     let odd = (0..1024).flat_map(|h| [(12_288 + 128 * h, 1), (12_296 + 128 * h, 7)]);
-    edits.push(
-        odd.map(|(at, v)| Edit::Word("channel".into(), at, v))
-            .collect(),
-    );
+    edits.push(odd.map(|(at, v)| Edit::Word("channel".into(), at, v)).collect());
     // Everybody asleep, of all tags, with descriptors.
     let asleep = (0..16).flat_map(|w| [(9216 + 8 * w, u64::MAX), (9344 + 8 * w, u64::MAX)]);
     let armed = (0..1024).flat_map(|h| {
@@ -248,11 +190,7 @@ fn pages(t: &Template) -> Vec<Vec<Edit>> {
     let mut edits = Vec::new();
     for n in [1, 3] {
         let f = page(n);
-        edits.extend(words(
-            &f,
-            &[0, 8, 24, 32, 40, 48, 56, 64, 72, 80, 256],
-            &BOUNDS,
-        ));
+        edits.extend(words(&f, &[0, 8, 24, 32, 40, 48, 56, 64, 72, 80, 256], &BOUNDS));
         edits.extend(words(&f, &[48, 56], &[50, 51, 52, 30]));
         let tail = |count: u64, units: u64| units << 24 | count;
         let tails = [
@@ -274,20 +212,8 @@ fn pages(t: &Template) -> Vec<Vec<Edit>> {
     let clear = (0..51).map(|i| Edit::Word(page(3), 4096 + 16 * i, 0));
     edits.push(clear.chain([Edit::Word(page(3), 256, 50)]).collect());
     // Page numbers that do not exist, and one that wraps the stamp.
-    for n in [
-        4,
-        5,
-        6,
-        1024,
-        1025,
-        1 << 30 | 1,
-        (1 << 37) + 5,
-        (1 << 38) - 2,
-    ] {
-        edits.push(vec![
-            Edit::Put(page(n), Stranger::Copy(2)),
-            Edit::Word(page(n), 24, n),
-        ]);
+    for n in [4, 5, 6, 1024, 1025, 1 << 30 | 1, (1 << 37) + 5, (1 << 38) - 2] {
+        edits.push(vec![Edit::Put(page(n), Stranger::Copy(2)), Edit::Word(page(n), 24, n)]);
     }
     edits
 }
@@ -300,20 +226,9 @@ fn slots(f: &str, n: u64, t: &Template) -> Vec<Vec<Edit>> {
     let lens: [u64; 7] = [0, 1, 8, 65_529, 65_536, 65_537, (1 << 32) - 1];
     for slot in [0, 7, 29, 30, 31, 49] {
         let (state, place) = (4096 + 16 * slot, 4104 + 16 * slot);
-        let mut firsts = vec![
-            0,
-            1,
-            stamp,
-            stamp | 2 << 32,
-            stamp | 3 << 32,
-            stamp | 3 << 32 | 9,
-            u64::MAX,
-        ];
-        firsts.extend([
-            (stamp + (1 << 34)) | 1 << 32 | 5,
-            stamp | 2 << 32 | 77,
-            1 << 63,
-        ]);
+        let mut firsts =
+            vec![0, 1, stamp, stamp | 2 << 32, stamp | 3 << 32, stamp | 3 << 32 | 9, u64::MAX];
+        firsts.extend([(stamp + (1 << 34)) | 1 << 32 | 5, stamp | 2 << 32 | 77, 1 << 63]);
         edits.extend(words(f, &[state], &firsts));
         let sum = t.word(f, place) >> 32 << 32;
         for unit in units {
@@ -328,26 +243,16 @@ fn slots(f: &str, n: u64, t: &Template) -> Vec<Vec<Edit>> {
         }
     }
     // The last entry of the table, which holds an end mark at most.
-    edits.extend(words(
-        f,
-        &[4096 + 800],
-        &[stamp | 1 << 32 | 5, stamp | 2 << 32, u64::MAX],
-    ));
+    edits.extend(words(f, &[4096 + 800], &[stamp | 1 << 32 | 5, stamp | 2 << 32, u64::MAX]));
     edits
 }
 
 fn groups(t: &Template) -> Vec<Vec<Edit>> {
     let f = group_file();
-    let header = [
-        0, 8, 24, 32, 1024, 1152, 1160, 1168, 1176, 1184, 1192, 1280, 1288, 1296,
-    ];
+    let header = [0, 8, 24, 32, 1024, 1152, 1160, 1168, 1176, 1184, 1192, 1280, 1288, 1296];
     let mut edits = words(&f, &header, &BOUNDS);
     edits.extend(words(&f, &[24], &[4, 6, 255, 256]));
-    edits.extend(words(
-        &f,
-        &[1176],
-        &[3, 254, 255, 509, 510, 511, 1023, 1024],
-    ));
+    edits.extend(words(&f, &[1176], &[3, 254, 255, 509, 510, 511, 1023, 1024]));
     let words_of_entries = [0, 8, 16, 24, 4096, 4104].map(|o| [4096 + o, 4096 + ENTRY + o]);
     edits.extend(words(&f, words_of_entries.as_flattened(), &BOUNDS));
     // Positions: cursor, floor, gap, leases and held words where there are no messages.
@@ -372,58 +277,26 @@ fn groups(t: &Template) -> Vec<Vec<Edit>> {
     }
     // A seek that somebody began and left, while the cursor's last claimer is undecided.
     let lease = t.word(&f, 4096) & !3 | 1;
-    edits.push(vec![
-        Edit::Word(f.clone(), 1152, 1),
-        Edit::Word(f.clone(), 4096, lease),
-    ]);
+    edits.push(vec![Edit::Word(f.clone(), 1152, 1), Edit::Word(f.clone(), 4096, lease)]);
     // An entry full of the same message.
     let full = (0..4096).map(|i| Edit::Word(f.clone(), 8192 + 8 * i, (1 << 16 | 3) << 10 | 2));
-    edits.push(
-        full.chain([Edit::Word(f.clone(), 4112, u64::MAX)])
-            .collect(),
-    );
+    edits.push(full.chain([Edit::Word(f.clone(), 4112, u64::MAX)]).collect());
     edits
 }
 
 /// Sound checksums over values that are not.
 fn superblocks() -> Vec<Vec<Edit>> {
-    let small = [
-        0u32,
-        1,
-        2,
-        3,
-        4,
-        49,
-        51,
-        65_535,
-        65_536,
-        0o777,
-        0o1777,
-        60_000,
-        60_001,
-        u32::MAX,
-    ];
+    let small = [0u32, 1, 2, 3, 4, 49, 51, 65_535, 65_536, 0o777, 0o1777, 60_000, 60_001, u32::MAX];
     let mut fields = vec![(16, vec![9; 16]), (0, b"DISKCHAM".to_vec())];
     for at in [8, 12, 64, 68, 72, 76, 80, 84, 88] {
         fields.extend(small.iter().map(|v| (at, v.to_le_bytes().to_vec())));
     }
-    let sizes = [
-        65_535,
-        65_537,
-        69_632,
-        131_072,
-        1 << 31,
-        (1 << 32) - 4096,
-        1 << 32,
-        (1 << 32) + 4096,
-    ];
+    let sizes =
+        [65_535, 65_537, 69_632, 131_072, 1 << 31, (1 << 32) - 4096, 1 << 32, (1 << 32) + 4096];
     for v in BOUNDS.into_iter().chain(sizes) {
         fields.extend([32, 40, 48].map(|at| (at, v.to_le_bytes().to_vec())));
     }
-    fields
-        .into_iter()
-        .map(|(at, bytes)| vec![Edit::Field(at, bytes)])
-        .collect()
+    fields.into_iter().map(|(at, bytes)| vec![Edit::Field(at, bytes)]).collect()
 }
 
 fn strangers(t: &Template) -> Vec<Vec<Edit>> {
@@ -454,13 +327,8 @@ fn strangers(t: &Template) -> Vec<Vec<Edit>> {
         "page-1".into(),
         "stranger".into(),
     ]);
-    names.extend([
-        format!("group-{:032x}", 5),
-        "group-".to_string() + &"z".repeat(32),
-    ]);
+    names.extend([format!("group-{:032x}", 5), "group-".to_string() + &"z".repeat(32)]);
     names.push(format!("group-{:032x}", xxh3_128(b"new")));
-    let each = names
-        .iter()
-        .flat_map(|n| kinds.iter().map(move |k| vec![Edit::Put(n.clone(), *k)]));
+    let each = names.iter().flat_map(|n| kinds.iter().map(move |k| vec![Edit::Put(n.clone(), *k)]));
     each.collect()
 }

@@ -49,11 +49,8 @@ impl Template {
         let ch = Channel::open(&dir, &o).unwrap();
         let mut p = ch.producer().unwrap();
         (0..130).for_each(|i| p.send(&body(i), 0).unwrap());
-        let manual = SubscribeOptions {
-            ack: ACK_MANUAL,
-            flags: AUTO_NEXT_PAGE,
-            ..Default::default()
-        };
+        let manual =
+            SubscribeOptions { ack: ACK_MANUAL, flags: AUTO_NEXT_PAGE, ..Default::default() };
         let mut m = Message::default();
         let mut first = ch.subscribe(Some(GROUP), &manual).unwrap();
         let mut second = first.try_clone().unwrap();
@@ -64,9 +61,7 @@ impl Template {
         first.ack(m.position - 6).unwrap();
         ch.sync(1000).unwrap();
         // The dead keep what they hold: pack while both live.
-        let template = Template {
-            files: sparse::pack(&dir),
-        };
+        let template = Template { files: sparse::pack(&dir) };
         drop((first, second, p, ch));
         Channel::destroy(&dir).unwrap();
         std::fs::write(to, sparse::encode(&template.files)).unwrap();
@@ -74,16 +69,11 @@ impl Template {
     }
 
     pub fn load(from: &Path) -> Template {
-        Template {
-            files: sparse::decode(&std::fs::read(from).unwrap()),
-        }
+        Template { files: sparse::decode(&std::fs::read(from).unwrap()) }
     }
 
     pub fn pages(&self) -> impl Iterator<Item = String> + '_ {
-        self.files
-            .iter()
-            .map(|f| f.name.clone())
-            .filter(|n| n.starts_with("page-"))
+        self.files.iter().map(|f| f.name.clone()).filter(|n| n.starts_with("page-"))
     }
 
     pub fn word(&self, file: &str, at: u64) -> u64 {
@@ -141,12 +131,7 @@ impl Case {
         label.truncate(300);
         // The kind of checksum may be another.
         let unchecked = edits.iter().any(|e| matches!(e, Edit::Field(72, _)));
-        Case {
-            label,
-            edits,
-            rebooted,
-            unchecked,
-        }
+        Case { label, edits, rebooted, unchecked }
     }
 
     /// Make the channel in a directory that does not exist yet.
@@ -161,10 +146,7 @@ impl Case {
                 Edit::Word(f, at, w) => write(dir, f, *at, &w.to_le_bytes()),
                 Edit::Flip(f, at, mask) => {
                     let mut byte = [0];
-                    File::open(dir.join(f))
-                        .unwrap()
-                        .read_exact_at(&mut byte, *at)
-                        .unwrap();
+                    File::open(dir.join(f)).unwrap().read_exact_at(&mut byte, *at).unwrap();
                     write(dir, f, *at, &[byte[0] ^ mask]);
                 }
                 Edit::Length(f, len) => {
@@ -214,17 +196,11 @@ fn put(template: &Template, dir: &Path, name: &str, stranger: Stranger) {
         Stranger::Zeros => File::create(path).unwrap().set_len(page_len).unwrap(),
         Stranger::Noise => {
             let mut rng = Rng(7);
-            let noise: Vec<u8> = (0..page_len / 8)
-                .flat_map(|_| rng.next().to_le_bytes())
-                .collect();
+            let noise: Vec<u8> = (0..page_len / 8).flat_map(|_| rng.next().to_le_bytes()).collect();
             std::fs::write(path, noise).unwrap();
         }
         Stranger::Copy(i) => {
-            Packed {
-                name: name.to_string(),
-                ..template.files[i].clone()
-            }
-            .unpack(dir);
+            Packed { name: name.to_string(), ..template.files[i].clone() }.unpack(dir);
         }
         Stranger::Unreadable => {
             use std::os::unix::fs::PermissionsExt;

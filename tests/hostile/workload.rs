@@ -15,10 +15,7 @@ const CALLS: usize = 20_000;
 /// A code is one of ours or the kernel's, and not the one of a bug.
 fn code(what: &str, e: Error) {
     let code = e.code();
-    assert!(
-        (-4108..0).contains(&code) && code != DC_E_INTERNAL,
-        "{what} gave {code}"
-    );
+    assert!((-4108..0).contains(&code) && code != DC_E_INTERNAL, "{what} gave {code}");
     if std::env::var_os("DISK_CHAN_HOSTILE_CODES").is_some() {
         eprintln!("{what}: {code}");
     }
@@ -38,11 +35,7 @@ pub fn run(dir: &Path, case: &Case, order: usize) {
 }
 
 fn use_it(dir: &Path, case: &Case) {
-    let o = Options {
-        flags: EXISTING,
-        stall_timeout_ms: 5,
-        ..Options::default()
-    };
+    let o = Options { flags: EXISTING, stall_timeout_ms: 5, ..Options::default() };
     if let Some(ch) = tell("open", Channel::open(dir, &o)) {
         look(&ch);
         send(&ch, 0);
@@ -57,12 +50,7 @@ fn use_it(dir: &Path, case: &Case) {
 
 fn flush_it(dir: &Path, case: &Case) {
     let flags = EXISTING | NO_THREAD;
-    let o = Options {
-        flags,
-        stall_timeout_ms: 5,
-        durability: SYNC_ALWAYS,
-        ..Options::default()
-    };
+    let o = Options { flags, stall_timeout_ms: 5, durability: SYNC_ALWAYS, ..Options::default() };
     if let Some(ch) = tell("open", Channel::open(dir, &o)) {
         receive_all(&ch, case);
         send(&ch, 200);
@@ -74,10 +62,7 @@ fn read_it(dir: &Path, case: &Case) {
     if let Some(info) = tell("verify", Channel::verify(dir)) {
         assert!(info.pages < 100 && info.groups < 100, "{info:?}");
     }
-    let reading = Options {
-        flags: READ_ONLY,
-        ..Options::default()
-    };
+    let reading = Options { flags: READ_ONLY, ..Options::default() };
     if let Some(ch) = tell("open", Channel::open(dir, &reading)) {
         look(&ch);
         observe(&ch, case, EARLIEST);
@@ -87,31 +72,16 @@ fn read_it(dir: &Path, case: &Case) {
 /// The same uses of the channel as it should be give all there is.
 pub fn all_is_well(dir: &Path) {
     let info = Channel::verify(dir).unwrap();
-    assert_eq!(
-        (info.messages, info.corrupt, info.torn, info.groups),
-        (130, 0, 0, 1)
-    );
-    let ch = Channel::open(
-        dir,
-        &Options {
-            flags: EXISTING,
-            ..Options::default()
-        },
-    )
-    .unwrap();
-    let o = SubscribeOptions {
-        flags: AUTO_NEXT_PAGE,
-        ..SubscribeOptions::default()
-    };
+    assert_eq!((info.messages, info.corrupt, info.torn, info.groups), (130, 0, 0, 1));
+    let ch = Channel::open(dir, &Options { flags: EXISTING, ..Options::default() }).unwrap();
+    let o = SubscribeOptions { flags: AUTO_NEXT_PAGE, ..SubscribeOptions::default() };
     let (mut seen, mut member) = (0, 0);
     for (group, count) in [(None, &mut seen), (Some(GROUP), &mut member)] {
         let mut c = ch.subscribe(group, &o).unwrap();
         let mut m = Message::default();
         while let Ok(Received::Message) = c.recv(&mut m, 0) {
             // SAFETY: as received.
-            assert!(is_body(unsafe {
-                std::slice::from_raw_parts(m.data, m.len)
-            }));
+            assert!(is_body(unsafe { std::slice::from_raw_parts(m.data, m.len) }));
             *count += 1;
         }
     }
@@ -161,15 +131,8 @@ fn receive_all(ch: &Channel, case: &Case) {
     for start in [EARLIEST, last(7), 1 << 17 | 3, 1 << 53] {
         observe(ch, case, start);
     }
-    for (name, ack) in [
-        (GROUP, ACK_MANUAL),
-        (GROUP, ACK_NEXT),
-        (b"new", ACK_RECEIVE),
-    ] {
-        let o = SubscribeOptions {
-            ack,
-            ..SubscribeOptions::default()
-        };
+    for (name, ack) in [(GROUP, ACK_MANUAL), (GROUP, ACK_NEXT), (b"new", ACK_RECEIVE)] {
+        let o = SubscribeOptions { ack, ..SubscribeOptions::default() };
         if let Some(mut c) = tell("subscribe", ch.subscribe(Some(name), &o)) {
             drain(&mut c, case);
             tell("consumer stats", c.stats());
@@ -178,10 +141,7 @@ fn receive_all(ch: &Channel, case: &Case) {
 }
 
 fn observe(ch: &Channel, case: &Case, start: u64) {
-    let o = SubscribeOptions {
-        start,
-        ..SubscribeOptions::default()
-    };
+    let o = SubscribeOptions { start, ..SubscribeOptions::default() };
     if let Some(mut c) = tell("observe", ch.subscribe(None, &o)) {
         drain(&mut c, case);
         tell("observer stats", c.stats());
@@ -223,24 +183,14 @@ fn is_sound(m: &Message, case: &Case) {
     assert!(!m.data.is_null() && m.data as usize % 8 == 0 && m.position != 0);
     // SAFETY: what `recv` says; a lie shows as a crash here.
     let payload = unsafe { std::slice::from_raw_parts(m.data, m.len) };
-    let sum = payload
-        .iter()
-        .fold(0u64, |s, b| s.wrapping_add(u64::from(*b)));
+    let sum = payload.iter().fold(0u64, |s, b| s.wrapping_add(u64::from(*b)));
     std::hint::black_box(sum);
-    assert!(
-        is_body(payload) || case.unchecked,
-        "a message nobody sent at {}",
-        m.position
-    );
+    assert!(is_body(payload) || case.unchecked, "a message nobody sent at {}", m.position);
 }
 
 /// Acknowledge, give back, seek.
 fn turn(ch: &Channel) {
-    let o = SubscribeOptions {
-        ack: ACK_MANUAL,
-        flags: AUTO_NEXT_PAGE,
-        ..Default::default()
-    };
+    let o = SubscribeOptions { ack: ACK_MANUAL, flags: AUTO_NEXT_PAGE, ..Default::default() };
     let Some(mut c) = tell("subscribe", ch.subscribe(Some(GROUP), &o)) else {
         return;
     };
