@@ -12,7 +12,7 @@ echo "== formatting"
 cargo fmt --all --check
 echo "== clippy"
 cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
-cargo clippy --quiet --locked --all-targets --features capi -- -D warnings
+cargo clippy --quiet --locked --lib --features capi -- -D warnings
 echo "== header"
 generated=$(mktemp)
 trap 'rm -f "$generated"' EXIT

@@ -3,12 +3,15 @@
 //! In the steady state a send is one `fetch_add`, the copy, one compare-exchange, and one load that
 //! finds nobody asleep. Nothing between claim and publication can block, allocate or panic.
 
+mod claim;
+mod reservation;
+
 use std::io::IoSlice;
 use std::os::fd::RawFd;
-use std::time::Duration;
 
+use self::claim::{fitting, Until};
 use crate::channel::flush::Waiter;
-use crate::channel::handles::{Handle, Interrupter, Slept};
+use crate::channel::handles::{Handle, Interrupter};
 use crate::channel::pages::Page;
 use crate::channel::{deadline, Deadline, User};
 use crate::engine::abandoned::{self, register};
@@ -19,9 +22,9 @@ use crate::error::{
     DC_E_TOO_BIG,
 };
 use crate::layout::control::KIND_PRODUCER;
-use crate::layout::page::{CLAIM_MAX, UNIT};
+use crate::layout::page::UNIT;
 use crate::layout::position;
-use crate::options::{PREPARED_ONLY, SIGBUS_GUARD, SYNC_ALWAYS};
+use crate::options::{SIGBUS_GUARD, SYNC_ALWAYS};
 
 /// Sends messages. One thread at a time.
 pub struct Producer {
@@ -38,25 +41,6 @@ pub struct Producer {
     reservation: Option<Reservation>,
     /// Whether the next page was asked for.
     asked: bool,
-}
-
-/// A call's timeout, turned into a deadline when it first waits.
-struct Until {
-    timeout_ms: i32,
-    deadline: Option<Deadline>,
-}
-
-impl Until {
-    fn new(timeout_ms: i32) -> Until {
-        Until { timeout_ms, deadline: None }
-    }
-    fn left(&mut self) -> Result<Duration> {
-        let deadline = match self.deadline {
-            Some(deadline) => deadline,
-            None => *self.deadline.insert(deadline(self.timeout_ms)?),
-        };
-        Ok(deadline.left())
-    }
 }
 
 struct Reservation {
@@ -205,71 +189,6 @@ impl Producer {
         Ok(())
     }
 
-    /// Room for a message of `len` bytes to be written in place. [`Producer::commit`] publishes it.
-    pub fn reserve(&mut self, len: usize, timeout_ms: i32) -> Result<*mut u8> {
-        self.ready(len, timeout_ms)?;
-        let claim = self.claim_one(len.div_ceil(UNIT) as u64, &mut Until::new(timeout_ms))?;
-        // The page goes with the reservation; the handle finds it again for its next send.
-        let page = self.page.take().ok_or(Error::silent(DC_E_INTERNAL))?;
-        let data = page.payload(claim.unit);
-        self.reservation = Some(Reservation { page, claim, len });
-        Ok(data)
-    }
-
-    /// Publish the reservation's first `len` bytes. [`DC_AGAIN`]: it was skipped, must be copied to a
-    /// new place, and there is no room now; the reservation stays.
-    pub fn commit(&mut self, len: usize) -> Result<()> {
-        self.handle.check_fork()?;
-        let Some(r) = self.reservation.take() else {
-            return Err(fail!(
-                DC_E_STATE,
-                "dc_commit without a reservation: call dc_reserve first"
-            ));
-        };
-        if len > r.len {
-            let most = r.len;
-            self.reservation = Some(r);
-            return Err(fail!(DC_E_ARGUMENT, "len is {len}: at most the {most} bytes reserved"));
-        }
-        if let Some(at) = Self::seal(&self.shared, &r.page, r.claim, len) {
-            self.leave_reservation(r);
-            return self.sent(at);
-        }
-        // It was skipped: the same bytes, sent anew.
-        if self.epoch & 1 == 1 {
-            abandoned::leave(&self.shared.ctl, self.handle.record(), &mut self.epoch);
-        }
-        // SAFETY: the reservation owns these bytes of its pinned page, and nobody reads a tombstone's.
-        let data = unsafe { std::slice::from_raw_parts(r.page.payload(r.claim.unit), len) };
-        let sent = self.send(data, 0);
-        if sent.is_err_and(|e| e.code() == DC_AGAIN) {
-            self.reservation = Some(r);
-        }
-        sent
-    }
-
-    /// Give the reservation back.
-    pub fn abort(&mut self) -> Result<()> {
-        self.handle.check_fork()?;
-        let Some(r) = self.reservation.take() else {
-            return Err(fail!(DC_E_STATE, "dc_abort without a reservation"));
-        };
-        r.page.view.bury(r.claim.slot);
-        self.leave_reservation(r);
-        // Readers may be waiting for this very slot.
-        self.shared.message_made();
-        Ok(())
-    }
-
-    fn leave_reservation(&mut self, r: Reservation) {
-        if self.epoch & 1 == 1 {
-            abandoned::leave(&self.shared.ctl, self.handle.record(), &mut self.epoch);
-        }
-        if self.page.is_none() {
-            self.page = Some(r.page);
-        }
-    }
-
     /// Put everything this handle sent on stable storage.
     pub fn sync(&mut self, timeout_ms: i32) -> Result<()> {
         self.handle.check_fork()?;
@@ -320,110 +239,6 @@ impl Producer {
         self.shared.check_poison()
     }
 
-    /// Claim for one message.
-    #[inline(always)]
-    fn claim_one(&mut self, units: u64, until: &mut Until) -> Result<Claim> {
-        self.claim(|_| (1, units), until).map(|(claim, _)| claim)
-    }
-
-    /// Claim the slots and units that `fit` a page, waiting for room; on success the epoch is odd.
-    #[inline(always)]
-    fn claim(
-        &mut self,
-        fit: impl Fn(&Page) -> (usize, u64),
-        until: &mut Until,
-    ) -> Result<(Claim, usize)> {
-        let record = self.handle.record();
-        // Bounded by the timeout: each round means a full page.
-        loop {
-            if let Some(page) = &self.page {
-                let (count, units) = fit(page);
-                // Before the claim, so that the readers behind it need not wait for the kernel.
-                self.populate(page, self.reached + units + AHEAD)?;
-                abandoned::enter(&self.shared.ctl, record, &mut self.epoch);
-                if let Some(claim) = page.view.claim(count, units) {
-                    self.reached = claim.unit + units;
-                    if let Err(e) = self.populate(page, self.reached) {
-                        for i in 0..count {
-                            page.view.bury(claim.slot + i);
-                        }
-                        abandoned::leave(&self.shared.ctl, record, &mut self.epoch);
-                        return Err(e);
-                    }
-                    if !self.asked {
-                        self.look_ahead(claim);
-                    }
-                    return Ok((claim, count));
-                }
-                abandoned::leave(&self.shared.ctl, record, &mut self.epoch);
-                self.sealed = page.number();
-            }
-            self.wait_for_page(until)?;
-        }
-    }
-
-    /// Make payload writable up to a unit (or the end).
-    #[inline(always)]
-    fn populate(&self, page: &Page, end: u64) -> Result<()> {
-        page.populate(end.min(page.view.geometry.units()))
-            .map_err(|e| self.shared.os_dir(e, "write to a page of"))
-    }
-
-    /// Half-way through a page, have the next one prepared.
-    fn look_ahead(&mut self, claim: Claim) {
-        let geometry = &self.shared.geometry;
-        if claim.slot >= geometry.slots / 2 || self.reached >= geometry.units() / 2 {
-            self.asked = true;
-            if let Some(page) = &self.page {
-                // Without a thread, the next send or `dc_maintain` prepares it.
-                let _ = self.shared.arc().start_worker();
-                self.shared.ask_for_page(page.number() + 1);
-            }
-        }
-    }
-
-    fn turn_page(&mut self, prepared_only: bool) -> Result<()> {
-        // The old page's pin goes first: its file may be the one to reuse.
-        self.page = None;
-        let page = self.shared.page_for_sending(self.sealed, prepared_only)?;
-        page.prepare_to_write().map_err(|e| self.shared.os_dir(e, "write to a page of"))?;
-        self.asked = false;
-        self.reached = page.view.tail().units.min(page.view.geometry.units());
-        self.page = Some(page);
-        Ok(())
-    }
-
-    /// Go to the next page, waiting for room.
-    #[cold]
-    fn wait_for_page(&mut self, until: &mut Until) -> Result<()> {
-        let prepared_only = self.shared.flags & PREPARED_ONLY != 0;
-        // Bounded by the deadline.
-        loop {
-            match self.turn_page(prepared_only) {
-                Err(e) if e.code() == DC_AGAIN => {}
-                other => return other,
-            }
-            if self.handle.interrupted() {
-                return Err(Error::silent(-libc::ECANCELED));
-            }
-            let room = || self.shared.has_room();
-            let left = until.left()?;
-            if prepared_only || left.is_zero() {
-                if !self.handle.has_fd() || !self.handle.arm(room) {
-                    return Err(Error::silent(DC_AGAIN));
-                }
-                if prepared_only {
-                    return Err(Error::silent(DC_AGAIN));
-                }
-                continue;
-            }
-            self.shared.check_poison()?;
-            if self.handle.sleep(left, room) == Slept::Signalled {
-                return Err(Error::silent(-libc::EINTR));
-            }
-        }
-    }
-
     /// Checksum and publish a claim whose payload is written; its position, or `None`: it was skipped.
     fn seal(shared: &User, page: &Page, claim: Claim, len: usize) -> Option<u64> {
         let at = position(page.number(), claim.slot);
@@ -459,29 +274,6 @@ impl Producer {
             self.shared.path.display()
         )
     }
-}
-
-/// Units made writable ahead of a claim, for those of other producers that may come before it.
-const AHEAD: u64 = (64 << 10) / UNIT as u64;
-
-/// How many of the messages, and units, a page takes in one claim.
-fn fitting(page: &Page, messages: &[IoSlice<'_>]) -> (usize, u64) {
-    let geometry = &page.view.geometry;
-    let tail = page.view.tail();
-    let (slots, room) = match tail.sealed(geometry) {
-        true => (0, 0),
-        false => (geometry.slots - tail.count as usize, geometry.units() - tail.units),
-    };
-    let (mut count, mut units) = (0, 0);
-    for message in messages.iter().take(slots.clamp(1, CLAIM_MAX)) {
-        let more = message.len().div_ceil(UNIT) as u64;
-        if count > 0 && units + more > room {
-            break;
-        }
-        count += 1;
-        units += more;
-    }
-    (count, units)
 }
 
 /// The page a claim was made in.

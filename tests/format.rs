@@ -226,12 +226,12 @@ fn groups_and_entries_have_the_documented_words() {
     assert_eq!((first, state), (65_536, 2));
     assert_eq!((g.cursor, g.last), (65_536 + count, 0));
     assert_eq!((e.handed(), e.acked(), e.word(24)), (5, 2, 1));
-    assert_eq!((g.word(1176), g.word(1184), g.word(1296)), (1, 1, 65_536));
+    assert_eq!((g.word(1176), g.word(1184), g.word(1296)), (1, 1, 65_536 << 10));
     assert_eq!(g.needed_from(), held[2]);
     assert!(t.dir().word(8192) & 0x3FF_FFFF >= 2, "a group and a consumer came");
 
     ch.sync(1000).unwrap();
-    assert_eq!(t.dir().group(b"a/../b").word(1296), held[2]);
+    assert_eq!(t.dir().group(b"a/../b").word(1296), held[2] << 10);
     assert_eq!(t.dir().word(8704), p.sent_position() + 1);
 
     // The entry outlives its owner; the next one turns its lease into held words.
@@ -427,6 +427,7 @@ fn nothing_follows_the_end_that_a_recovery_sets() {
         assert_eq!(from(65_536 + slot), 1025 << 16, "from slot {slot}");
     }
     assert_eq!(t.dir().word(8968), 3);
+    assert_eq!(t.dir().word(8960), 0, "nobody's claim was skipped");
 }
 
 #[test]

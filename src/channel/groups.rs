@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::group::Group;
 use super::pages::map_apart;
 use super::{Shared, User};
 use crate::engine::cursor::GroupView;
@@ -9,31 +10,15 @@ use crate::engine::sleepers::FOR_MESSAGES;
 use crate::error::{fail, Error, Result, DC_E_ARGUMENT, DC_E_BUSY, DC_E_CORRUPT, DC_E_LIMIT};
 use crate::layout::control::WINDOW;
 use crate::layout::group::{
-    self, entry_at, Cursor, CONSUMERS, CONSUMER_MAX, CURSOR, DELETED, ENTRIES, ENTRY_MAX,
-    ENTRY_SIZE, FLOOR, GAP, LOCK_ENTRIES, LOCK_SEEK, LOST, NOBODY, RETURNED, ROLE, ROLE_OWN,
+    self, Cursor, CURSOR, DELETED, ENTRY_MAX, ENTRY_SIZE, FLOOR, LOCK_ENTRIES, NOBODY, RETURNED,
 };
 use crate::layout::{group_file_name, is_group_file, position, temporary_name};
 use crate::options::GROUP_NAME_MAX;
-use crate::sync::{AcqRel, Acquire, Memory, Mutex, Region, Relaxed, Release, SeqCst};
+use crate::sync::{Acquire, Memory, Mutex, Region, Relaxed, SeqCst};
 use crate::sys::errno::Os;
-use crate::sys::file::{self, Fd};
+use crate::sys::file::{self};
+use crate::sys::lock;
 use crate::sys::map::Map;
-use crate::sys::{fork, lock};
-
-/// A mapped group.
-pub(crate) struct Group {
-    pub(crate) name: Vec<u8>,
-    pub(crate) view: GroupView<Region>,
-    /// What its consumers share a wake by.
-    pub(crate) tag: u64,
-    pub(crate) fd: Fd,
-    generation: u64,
-    /// Entries that handles of this open own: the kernel's locks are this open's, not the handle's.
-    owned: Mutex<[u64; 8]>,
-    /// Held, with the kernel's lock, by whoever moves the group against its consumers.
-    seeking: Mutex<()>,
-    _map: Map,
-}
 
 /// The groups of one open.
 #[derive(Default)]
@@ -41,180 +26,6 @@ pub(crate) struct GroupCache {
     groups: Vec<Arc<Group>>,
     /// The group epoch whose directory listing `groups` holds in full.
     complete_at: Option<u64>,
-}
-
-impl Group {
-    #[inline(always)]
-    pub(crate) fn mem(&self) -> &Region {
-        &self.view.0
-    }
-
-    pub(crate) fn deleted(&self) -> bool {
-        self.mem().load(DELETED, Acquire) != 0
-    }
-
-    /// Entries in use so far.
-    pub(crate) fn entries(&self) -> usize {
-        (self.mem().load(ENTRIES, Acquire) as usize).min(ENTRY_MAX)
-    }
-
-    /// The first position this group may still need.
-    pub(crate) fn floor(&self) -> u64 {
-        self.view.floor()
-    }
-
-    /// Note durably-to-be what is acknowledged by now. A seek meanwhile makes it look again.
-    pub(crate) fn raise_floor(&self) {
-        // Bounded: a failed exchange means another flush or a seek.
-        for _ in 0..1000 {
-            let seen = self.mem().load(FLOOR, SeqCst);
-            let (floor, seeks) = group::floor_of(seen);
-            let to = group::floor_word(floor.max(self.floor()), seeks);
-            if self.mem().cas(FLOOR, seen, to, SeqCst).is_ok() {
-                return;
-            }
-        }
-    }
-
-    /// A seek: the floor is at most `to` from here on.
-    pub(crate) fn lower_floor(&self, to: u64) {
-        // Bounded: a failed exchange means a flush.
-        for _ in 0..1_000_000 {
-            let seen = self.mem().load(FLOOR, SeqCst);
-            let (floor, seeks) = group::floor_of(seen);
-            let word = group::floor_word(floor.min(to), seeks + 1);
-            if self.mem().cas(FLOOR, seen, word, SeqCst).is_ok() {
-                return;
-            }
-        }
-    }
-
-    /// Whether somebody is seeking, of this open or another one.
-    pub(crate) fn seek_under_way(&self) -> bool {
-        self.seeking.try_lock().is_none()
-            || lock::held_by_other(&self.fd, LOCK_SEEK, 1).unwrap_or(true)
-    }
-
-    /// Live consumers: entries that somebody owns as a consumer's own.
-    pub(crate) fn live_consumers(&self) -> usize {
-        (0..self.entries()).filter(|&e| self.is_consumer(e)).count()
-    }
-
-    fn is_consumer(&self, entry: usize) -> bool {
-        self.mem().load(entry_at(entry) + ROLE, Acquire) == ROLE_OWN && self.owned_by_anyone(entry)
-    }
-
-    /// Whether a live consumer of any process owns an entry.
-    pub(crate) fn owned_by_anyone(&self, entry: usize) -> bool {
-        self.owned_here(entry)
-            || lock::held_by_other(&self.fd, LOCK_ENTRIES + entry as u64, 1).unwrap_or(true)
-    }
-
-    fn owned_here(&self, entry: usize) -> bool {
-        self.owned.lock()[entry / 64] >> (entry % 64) & 1 != 0
-    }
-
-    /// Become the owner of an entry; false: somebody lives there.
-    pub(crate) fn try_own(&self, entry: usize) -> bool {
-        let mut owned = self.owned.lock();
-        if owned[entry / 64] >> (entry % 64) & 1 != 0
-            || !lock::try_exclusive(&self.fd, LOCK_ENTRIES + entry as u64, 1).unwrap_or(false)
-        {
-            return false;
-        }
-        owned[entry / 64] |= 1 << (entry % 64);
-        true
-    }
-
-    /// Give an entry up, with whatever it holds.
-    pub(crate) fn disown(&self, entry: usize) {
-        if fork::is_foreign(self.generation) {
-            return;
-        }
-        let mut owned = self.owned.lock();
-        owned[entry / 64] &= !(1 << (entry % 64));
-        lock::unlock(&self.fd, LOCK_ENTRIES + entry as u64, 1);
-    }
-
-    /// The right to move the group, alone among all processes; `None`: somebody else has it.
-    pub(crate) fn try_seek(&self) -> Option<Seek<'_>> {
-        let local = self.seeking.try_lock()?;
-        let locked = lock::try_exclusive(&self.fd, LOCK_SEEK, 1).unwrap_or(false);
-        locked.then_some(Seek { group: self, _local: local })
-    }
-
-    /// Own an idle entry as a consumer.
-    pub(crate) fn take_entry(&self) -> Result<usize> {
-        for entry in 0..self.entries() {
-            if !self.view.busy(entry) && self.try_own(entry) {
-                if !self.view.busy(entry) {
-                    return self.open_entry(entry);
-                }
-                self.disown(entry);
-            }
-        }
-        // Grow. The file is as long as it can get, its blocks come as entries are used.
-        for entry in self.entries()..ENTRY_MAX {
-            if self.try_own(entry) {
-                if self.view.busy(entry) {
-                    self.disown(entry);
-                    continue;
-                }
-                return self.open_entry(entry);
-            }
-        }
-        Err(fail!(
-            DC_E_LIMIT,
-            "group \"{}\": all {ENTRY_MAX} entries hold messages of live or dead consumers",
-            self.name.escape_ascii()
-        ))
-    }
-
-    fn open_entry(&self, entry: usize) -> Result<usize> {
-        let made = self.fd.allocate(entry_at(entry) as u64, ENTRY_SIZE as u64);
-        if let Err(e) = made {
-            self.disown(entry);
-            let name = self.name.escape_ascii();
-            return Err(Error::os(e, format_args!("cannot add a consumer to group \"{name}\"")));
-        }
-        self.mem().store(entry_at(entry) + ROLE, ROLE_OWN, Release);
-        self.mem().raise(ENTRIES, entry as u64 + 1, AcqRel);
-        Ok(entry)
-    }
-
-    /// Count the live consumers and remember it; [`DC_E_LIMIT`] when there are too many.
-    pub(crate) fn recount(&self) -> Result<()> {
-        let live = self.live_consumers();
-        self.mem().store(CONSUMERS, live as u64, Release);
-        if live > CONSUMER_MAX {
-            return Err(fail!(
-                DC_E_LIMIT,
-                "group \"{}\" has {CONSUMER_MAX} live consumers, the most there can be",
-                self.name.escape_ascii()
-            ));
-        }
-        Ok(())
-    }
-
-    /// Retention dropped `lost` messages in front of `to`.
-    pub(crate) fn note_gap(&self, lost: u64, to: u64) {
-        if lost > 0 {
-            self.mem().add(LOST, lost, AcqRel);
-            self.mem().raise(GAP, to, AcqRel);
-        }
-    }
-}
-
-/// The right to move a group.
-pub(crate) struct Seek<'a> {
-    group: &'a Group,
-    _local: std::sync::MutexGuard<'a, ()>,
-}
-
-impl Drop for Seek<'_> {
-    fn drop(&mut self) {
-        lock::unlock(&self.group.fd, LOCK_SEEK, 1);
-    }
 }
 
 /// Check a group's name.

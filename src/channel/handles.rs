@@ -1,20 +1,20 @@
 //! Handles: a record each in the shared state, sleeping, waking, interrupts, event descriptors.
 
+mod wake;
+
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+pub(super) use self::wake::wake_word;
 use super::{Shared, User};
-use crate::engine::sleepers::{Set, FOR_MESSAGES};
+use crate::engine::sleepers::Set;
 use crate::error::{fail, Error, Result, DC_E_FORKED, DC_E_LIMIT, DC_E_UNSUPPORTED};
 use crate::layout::control::{
-    handle_at, member_at, ARMED, ASLEEP, HANDLES, KIND, KIND_PRODUCER, LOCK_HANDLES, MEMBER,
-    SIGNAL, TAG,
+    handle_at, ARMED, ASLEEP, HANDLES, KIND, KIND_PRODUCER, LOCK_HANDLES, MEMBER, SIGNAL, TAG,
 };
 use crate::options::NO_THREAD;
-use crate::sync::{
-    Acquire, AtomicBool, AtomicU32, Memory, Mutex, Region, Relaxed, Release, SeqCst,
-};
+use crate::sync::{Acquire, AtomicBool, AtomicU32, Memory, Mutex, Relaxed, Release, SeqCst};
 use crate::sys::eventfd::EventFd;
 use crate::sys::futex::{self, Wake};
 use crate::sys::{fork, lock};
@@ -324,117 +324,4 @@ impl Shared {
         }
         (producers, consumers)
     }
-
-    /// Wake sleepers of a set: one of each group (all those that wait for room), and every armed
-    /// descriptor; of one tag only, if given.
-    #[cold]
-    pub(crate) fn wake(&self, set: Set, tag: Option<u64>) {
-        // Bounded: each further round means that a sleeper came in during the last one.
-        while self.wake_round(set, tag) {}
-    }
-
-    fn wake_round(&self, set: Set, tag: Option<u64>) -> bool {
-        let mut woken = [0; 64];
-        let mut groups = 0;
-        let all = set.wakes_all();
-        set.scan(&self.ctl, |index| {
-            let at = handle_at(index);
-            let its = self.ctl.load(at + TAG, Acquire);
-            if tag.is_some_and(|t| t != its) {
-                return;
-            }
-            if self.ctl.load(at + ARMED, SeqCst) != 0 {
-                if set.take(&self.ctl, index) {
-                    self.rouse(index);
-                    self.signal(index);
-                }
-                return;
-            }
-            if !all && woken[..groups].contains(&its) {
-                return;
-            }
-            if set.take(&self.ctl, index) && self.rouse(index) && groups < woken.len() {
-                woken[groups] = its;
-                groups += 1;
-            }
-        })
-    }
-
-    /// Wake a sleeper whose bit was taken; false: nobody was asleep there.
-    fn rouse(&self, index: usize) -> bool {
-        let at = handle_at(index) + ASLEEP;
-        self.ctl.swap(at, 0, SeqCst) != 0 && futex::wake(self.ctl.futex(at), 1) > 0
-    }
-
-    /// Signal an armed descriptor: at once if it is ours, else by its process's library thread. It
-    /// counts as told (no longer armed) just before it is written, by the process that writes it: an
-    /// arming that this overtakes is followed by the signal, so it costs a look and loses nothing; and a
-    /// waker that dies before it has made its request leaves the descriptor armed, for the thread's scan.
-    fn signal(&self, index: usize) {
-        let at = handle_at(index);
-        let member = self.ctl.load(at + MEMBER, Acquire) as usize;
-        if member == self.member {
-            self.ctl.store(at + ARMED, 0, SeqCst);
-            if let Some(signal) = &self.handles.lock().signals[index] {
-                signal.raise();
-            }
-        } else if member < crate::layout::control::MEMBERS {
-            self.ctl.store(at + SIGNAL, 1, SeqCst);
-            self.nudge(member);
-        }
-    }
-
-    /// Wake the library thread of a member.
-    pub(crate) fn nudge(&self, member: usize) {
-        let at = member_at(member);
-        self.ctl.add(at, 1, SeqCst);
-        futex::wake(self.ctl.futex(at), 1);
-    }
-
-    /// Everybody must look again (poison).
-    pub(crate) fn wake_everybody(&self) {
-        for _ in 0..HANDLES {
-            if !FOR_MESSAGES.any(&self.ctl) {
-                break;
-            }
-            self.wake(FOR_MESSAGES, None);
-        }
-        self.wake(crate::engine::sleepers::FOR_ROOM, None);
-    }
-
-    /// The library thread's round: pass on signals, and make readable what should be.
-    pub(super) fn tend_descriptors(&self, scan: bool) {
-        let signals: Vec<(usize, Arc<Signal>)> = {
-            let table = self.handles.lock();
-            let with_fd = |s: &Option<Arc<Signal>>| s.clone().filter(|s| s.fd.get().is_some());
-            table.signals.iter().enumerate().filter_map(|(i, s)| Some((i, with_fd(s)?))).collect()
-        };
-        for (index, signal) in signals {
-            let (asked, armed) = if self.read_only {
-                (false, signal.armed.load(SeqCst))
-            } else {
-                let at = handle_at(index);
-                let asked = self.ctl.swap(at + SIGNAL, 0, SeqCst) != 0;
-                (asked, scan && self.ctl.load(at + ARMED, SeqCst) != 0)
-            };
-            let ready = || signal.watch.lock().as_ref().is_some_and(|ready| ready());
-            if asked || (armed && ready()) {
-                signal.armed.store(false, SeqCst);
-                if !self.read_only {
-                    self.ctl.store(handle_at(index) + ARMED, 0, SeqCst);
-                }
-                signal.raise();
-            }
-        }
-    }
-
-    /// Whether any handle of this open has a descriptor.
-    pub(super) fn has_descriptors(&self) -> bool {
-        self.handles.lock().signals.iter().flatten().any(|s| s.fd.get().is_some())
-    }
-}
-
-/// The words of a channel that a sleeping library thread waits on.
-pub(super) fn wake_word(ctl: &Region, member: usize) -> *const u32 {
-    ctl.futex(member_at(member))
 }

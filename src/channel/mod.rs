@@ -1,8 +1,10 @@
 //! A channel: one open of a directory, shared by the handles made from it.
 
 pub(crate) mod flush;
+pub(crate) mod group;
 pub(crate) mod groups;
 pub(crate) mod handles;
+mod lifecycle;
 mod open;
 pub(crate) use open::RESERVE;
 pub(crate) mod pages;
@@ -185,7 +187,7 @@ impl Channel {
 
     /// Remove the channel at `path`; fails while anybody has it open.
     pub fn destroy(path: &Path) -> Result<()> {
-        open::destroy(path)
+        lifecycle::destroy(path)
     }
 
     /// Check every structure and checksum of the channel at `path` without changing it.

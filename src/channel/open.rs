@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::handles::HandleTable;
+use super::lifecycle::{create, directory_mode, finish_destroying};
 use super::pages::map_apart;
 use super::Shared;
 use crate::error::{
@@ -15,23 +16,19 @@ use crate::error::{
     DC_E_MISMATCH, DC_E_UNSUPPORTED,
 };
 use crate::layout::control::{
-    self, Window, BOOT_ID, CHANNEL_LEN, FLUSHING, LOCK_MEMBERS, LOCK_OPEN, LOCK_READERS, MEMBERS,
-    POISONED,
+    self, BOOT_ID, CHANNEL_LEN, FLUSHING, LOCK_MEMBERS, LOCK_OPEN, LOCK_READERS, MEMBERS, POISONED,
 };
 use crate::layout::superblock::{Reject, Superblock, SIZE, STATE_DESTROYED, STATE_LIVE, VERSION};
-use crate::layout::{
-    checksum_seed, is_ours, is_temporary, position, temporary_name, CHANNEL_FILE, FIRST_PAGE,
-};
+use crate::layout::{checksum_seed, is_temporary, CHANNEL_FILE};
 use crate::options::*;
 use crate::sync::{AtomicU64, AtomicUsize, Memory, Mutex, Region, Relaxed, SeqCst};
-use crate::sys::errno::Os;
 use crate::sys::file::{self, Dir, Fd};
 use crate::sys::{clock, fork, fs, lock, sigbus};
 
 /// Page numbers reserved at a time: how many a machine crash skips at most.
 pub(crate) const RESERVE: u64 = 1024;
 
-fn os(errno: i32, what: &str, path: &Path) -> Error {
+pub(super) fn os(errno: i32, what: &str, path: &Path) -> Error {
     Error::os(errno, format_args!("cannot {what} {}", path.display()))
 }
 
@@ -157,52 +154,8 @@ fn refuse_network(path: &Path, dir: &Dir) -> Result<()> {
     }
 }
 
-fn not_a_channel(path: &Path, why: &str) -> Error {
+pub(super) fn not_a_channel(path: &Path, why: &str) -> Error {
     fail!(DC_E_FORMAT, "{} {why}: nothing was changed", path.display())
-}
-
-/// The directory's bits: as the files', and x where there is r.
-fn directory_mode(mode: u32) -> u32 {
-    mode | (mode & 0o444) >> 2
-}
-
-/// Create the channel file; false: somebody else did.
-fn create(path: &Path, dir: &Dir, wanted: &Superblock) -> Result<bool> {
-    let name = temporary_name(file::unique());
-    let sb = Superblock { uuid: file::random_bytes(), ..*wanted };
-    let made = (|| -> Os<bool> {
-        let fd = dir.create_new(&name)?;
-        lock::try_exclusive(&fd, super::pages::LOCK_PIN, 1)?;
-        fd.chmod(sb.mode)?;
-        fd.allocate(0, CHANNEL_LEN as u64)?;
-        fd.write_at(&sb.encode(), 0)?;
-        fd.write_at(&sb.encode(), SIZE as u64)?;
-        let word = |at: usize, v: u64| fd.write_at(&v.to_le_bytes(), at as u64);
-        word(control::WINDOW, Window { oldest: FIRST_PAGE, groups: 0 }.pack())?;
-        word(control::NEWEST, FIRST_PAGE)?;
-        word(control::DURABLE, position(FIRST_PAGE, 0))?;
-        word(control::HIGH_WATER, FIRST_PAGE + RESERVE)?;
-        fd.write_at(&clock::boot_id(), BOOT_ID as u64)?;
-        fd.sync_all()?;
-        match dir.rename_noreplace(&name, CHANNEL_FILE) {
-            Ok(()) => {}
-            Err(libc::EEXIST | libc::ENOENT) => {
-                let _ = dir.unlink(&name);
-                return Ok(false);
-            }
-            Err(e) => return Err(e),
-        }
-        dir.chmod(directory_mode(sb.mode))?;
-        dir.sync()?;
-        file::sync_parent(path)?;
-        Ok(true)
-    })();
-    made.map_err(|e| {
-        let _ = dir.unlink(&name);
-        // A directory that was there before and is not empty stays; so does one somebody uses.
-        let _ = file::remove_dir(path);
-        os(e, "create a channel in", path)
-    })
 }
 
 /// Lock, check and map an open channel file; `None`: it is gone, look again.
@@ -245,7 +198,7 @@ fn open_file(
     shared.with_member().map(Some)
 }
 
-fn read_superblock(path: &Path, fd: &Fd) -> Result<Superblock> {
+pub(super) fn read_superblock(path: &Path, fd: &Fd) -> Result<Superblock> {
     let mut copies = [[0; SIZE]; 2];
     for (i, copy) in copies.iter_mut().enumerate() {
         fd.read_at(copy, (i * SIZE) as u64).map_err(|e| os(e, "read the channel file in", path))?;
@@ -440,61 +393,5 @@ impl Shared {
         }
         self.high_water.store(mark, Relaxed);
         Ok(())
-    }
-}
-
-/// Remove the channel at `path`.
-pub(super) fn destroy(path: &Path) -> Result<()> {
-    if path.as_os_str().is_empty() {
-        return Err(fail!(DC_E_ARGUMENT, "the path is empty"));
-    }
-    let dir = match Dir::open(path) {
-        Ok(dir) => dir,
-        Err(libc::ENOTDIR) => return Err(not_a_channel(path, "is not a directory")),
-        Err(e) => return Err(os(e, "open", path)),
-    };
-    let fd = match dir.open_file(CHANNEL_FILE, true) {
-        Ok(fd) => fd,
-        Err(libc::ENOENT) => return Err(not_a_channel(path, "is not a channel")),
-        Err(e) => return Err(os(e, "open the channel file in", path)),
-    };
-    let sb = read_superblock(path, &fd)?;
-    let lock = |byte| lock::try_exclusive(&fd, byte, 1).map_err(|e| os(e, "lock", path));
-    if !lock(LOCK_OPEN)? || !lock(LOCK_READERS)? {
-        return Err(fail!(DC_E_BUSY, "{} is open: close it everywhere first", path.display()));
-    }
-    let stat = fd.stat().map_err(|e| os(e, "stat", path))?;
-    if !dir.stat_of(CHANNEL_FILE).is_ok_and(|s| s.ino == stat.ino) {
-        return Err(os(libc::ENOENT, "find a channel in", path));
-    }
-    let gone = Superblock { sequence: sb.sequence.saturating_add(1), state: STATE_DESTROYED, ..sb };
-    (|| {
-        // One after the other: a power cut may tear the one that is being written.
-        fd.write_at(&gone.encode(), 0)?;
-        fd.sync_data()?;
-        fd.write_at(&gone.encode(), SIZE as u64)?;
-        fd.sync_data()
-    })()
-    .map_err(|e| os(e, "mark as destroyed", path))?;
-    finish_destroying(path, &dir)?;
-    match file::remove_dir(path) {
-        Ok(()) | Err(libc::ENOENT) => Ok(()),
-        Err(e) => Err(os(e, "remove directory (the channel itself is gone)", path)),
-    }
-}
-
-/// Remove the files of a channel marked as destroyed, its superblock last.
-fn finish_destroying(path: &Path, dir: &Dir) -> Result<()> {
-    for name in dir.list().map_err(|e| os(e, "list", path))? {
-        if is_ours(&name) && name != CHANNEL_FILE {
-            match dir.unlink(&name) {
-                Ok(()) | Err(libc::ENOENT) => {}
-                Err(e) => return Err(os(e, "remove files of", path)),
-            }
-        }
-    }
-    match dir.unlink(CHANNEL_FILE) {
-        Ok(()) | Err(libc::ENOENT) => Ok(()),
-        Err(e) => Err(os(e, "remove the channel file of", path)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::groups::Group;
+use super::group::Group;
 use super::pages::Pinned;
 use super::Shared;
 use crate::engine::page::Look;

@@ -5,9 +5,10 @@
 //! holds becomes held words with a count of deliveries (0: claimed ahead, handed to nobody). From then
 //! on every step is one store: hand out (deliveries + 1), acknowledge (0).
 
-use super::member::{drop_held, put_held, Member};
+use super::member::lease::{drop_held, put_held};
+use super::member::Member;
 use super::{Core, Step, Turn};
-use crate::channel::groups::Group;
+use crate::channel::group::Group;
 use crate::channel::pages::Pinned;
 use crate::engine::page::Look;
 use crate::error::Result;

@@ -1,7 +1,7 @@
 /* Processes killed and stopped at random, hundreds of times, while others go on.
  *
- * What each producer's sends returned is kept in memory that all share, and so is what each consumer saw:
- * at the end nothing that was sent is missing, nothing was torn, and what came twice said so. */
+ * What each producer's sends returned is kept in memory that all share, and so is what each consumer did:
+ * at the end nothing that was sent was left undone, nothing was torn, and what came twice said so. */
 #include "files.h"
 
 enum { PRODUCERS = 3, CONSUMERS = 4, GROUPS = 2, MOST = 400000 };
@@ -12,13 +12,14 @@ struct shared {
     _Atomic unsigned char returned[PRODUCERS][MOST];       /* its send said DC_OK */
     _Atomic unsigned char fresh[GROUPS][PRODUCERS][MOST];  /* deliveries without the flag ... */
     _Atomic unsigned char again[GROUPS][PRODUCERS][MOST];  /* ... and with it (255: that many or more) */
-    _Atomic uint64_t received, idle[CONSUMERS];
+    _Atomic unsigned char done[GROUPS][PRODUCERS][MOST];   /* about to be acknowledged, or acknowledged */
+    _Atomic uint64_t received;
 };
 
 static struct shared *s;
 static const char *names[GROUPS] = {"one", "two"};
 
-static void count(_Atomic unsigned char *n) {
+static void tally(_Atomic unsigned char *n) {
     if (atomic_load(n) < 255) atomic_fetch_add(n, 1);
 }
 
@@ -56,29 +57,57 @@ static void produces(void *argument) {
     }
 }
 
+struct held {
+    struct load load;
+    uint64_t position;
+};
+
+/* Done is what is about to be acknowledged: what was only received must come again if this process dies. */
+static void done(int g, struct held *held, size_t *count, uint64_t position) {
+    size_t kept = 0;
+    for (size_t i = 0; i < *count; i++) {
+        if (held[i].position <= position) atomic_store(&s->done[g][held[i].load.producer][held[i].load.sequence], 1);
+        else held[kept++] = held[i];
+    }
+    *count = kept;
+}
+
 static void consumes(void *argument) {
+    enum { HELD = 30 };
     uint32_t id = *(uint32_t *)argument;
-    int g = (int)id % GROUPS;
+    int g = (int)id % GROUPS, manual = id >= GROUPS;
     uint64_t next[PRODUCERS] = {0}, random = (uint64_t)getpid();
+    struct held held[HELD];
+    size_t count = 0;
     dc_channel *channel = open_flags(DC_EXISTING);
-    dc_consumer *c = subscribe_ack(channel, names[g], id < GROUPS ? DC_ACK_NEXT : DC_ACK_MANUAL);
+    dc_consumer *c = subscribe_ack(channel, names[g], manual ? DC_ACK_MANUAL : DC_ACK_NEXT);
     while (!atomic_load(&s->drained)) {
         dc_message m;
+        if (!manual) done(g, held, &count, UINT64_MAX);
         int code = dc_recv(c, &m, 50);
-        if (code == DC_AGAIN) atomic_fetch_add(&s->idle[id], 1);
-        if (code == DC_AGAIN) continue;
-        CHECK_OK(code);
-        struct load l = load_check(&m);
-        CHECK(l.producer < PRODUCERS && l.sequence < atomic_load(&s->started[l.producer]));
-        CHECK_EQ(m.flags, m.deliveries > 1 ? DC_MESSAGE_REDELIVERED : 0);
-        if (m.flags == 0) {
-            CHECK(l.sequence >= next[l.producer]);
-            next[l.producer] = l.sequence + 1;
+        if (code == DC_OK) {
+            struct load l = load_check(&m);
+            CHECK(l.producer < PRODUCERS && l.sequence < atomic_load(&s->started[l.producer]));
+            CHECK_EQ(m.flags, m.deliveries > 1 ? DC_MESSAGE_REDELIVERED : 0);
+            if (m.flags == 0) {
+                CHECK(l.sequence >= next[l.producer]);
+                next[l.producer] = l.sequence + 1;
+            }
+            tally(m.flags ? &s->again[g][l.producer][l.sequence] : &s->fresh[g][l.producer][l.sequence]);
+            atomic_fetch_add(&s->received, 1);
+            held[count++] = (struct held){l, m.position};
+        } else {
+            CHECK_CODE(code, DC_AGAIN);
         }
-        count(m.flags ? &s->again[g][l.producer][l.sequence] : &s->fresh[g][l.producer][l.sequence]);
-        atomic_fetch_add(&s->received, 1);
-        if (id >= GROUPS && random_number(&random) % 50 == 0) CHECK_OK(dc_nack(c));
-        else if (id >= GROUPS) CHECK_OK(dc_ack(c, m.position));
+        if (!manual || count == 0) continue;
+        if (code == DC_OK && random_number(&random) % 50 == 0) {
+            CHECK_OK(dc_nack(c));
+            count = 0;
+        } else if (code == DC_AGAIN || count == HELD || random_number(&random) % 10 == 0) {
+            uint64_t position = code == DC_AGAIN || count == HELD ? UINT64_MAX - 1 : held[random_number(&random) % count].position;
+            done(g, held, &count, position);
+            CHECK_OK(dc_ack(c, position));
+        }
     }
 }
 
@@ -98,7 +127,7 @@ static void end(pid_t pid) {
 static uint64_t missing(int g) {
     uint64_t n = 0;
     for (int p = 0; p < PRODUCERS; p++)
-        for (uint64_t i = 0; i < s->started[p]; i++) n += s->returned[p][i] && !s->fresh[g][p][i] && !s->again[g][p][i];
+        for (uint64_t i = 0; i < s->started[p]; i++) n += s->returned[p][i] && !s->done[g][p][i];
     return n;
 }
 

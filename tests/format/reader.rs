@@ -99,7 +99,9 @@ impl Page {
         }
         let word = u64_at(&self.bytes, 4096 + 16 * i);
         if word == 0 {
+            let ended = u64_at(&self.bytes, 48);
             return match i {
+                _ if self.sealed && ended != 0 && i as u64 + 1 >= ended => Slot::End,
                 _ if (i as u64) < self.count.min(self.slots as u64) => Slot::Unpublished,
                 _ if self.sealed => Slot::End,
                 _ => Slot::Free,

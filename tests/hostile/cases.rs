@@ -44,8 +44,7 @@ fn known(t: &Template) -> Vec<Vec<Edit>> {
     edits.extend([2, u64::MAX].map(|v| vec![group(1152, v)]));
     edits.push(vec![group(1168, u64::MAX)]);
     edits.extend(
-        [1 << 37 << 26, (1 << 54) - 1, u64::MAX]
-            .map(|v| vec![group(1024, v), group(1296, v >> 10)]),
+        [1 << 37 << 26, (1 << 54) - 1, u64::MAX].map(|v| vec![group(1024, v), group(1296, v)]),
     );
     for n in [1, 3] {
         let word = |at, v| vec![Edit::Word(page(n), at, v)];
@@ -263,7 +262,7 @@ fn groups(t: &Template) -> Vec<Vec<Edit>> {
         for last in [0, 1, 509, 510, 1023] {
             edits.push(vec![Edit::Word(f.clone(), 1024, p << 10 | last)]);
         }
-        edits.push(vec![Edit::Word(f.clone(), 1296, p)]);
+        edits.push(vec![Edit::Word(f.clone(), 1296, p << 10 | 7)]);
         edits.push(vec![Edit::Word(f.clone(), 1168, p)]);
         for (count, state) in [(1, 1), (255, 1), (1, 2), (255, 2), (0, 2), (3, 3)] {
             let lease = p << 10 | count << 2 | state;

@@ -1,0 +1,213 @@
+//! Preparing the next page: a dropped page's file dressed anew, or a new one, linked under its number.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::channel::pages::{clear_slots, PageFile, LOCK_PIN};
+use crate::channel::Shared;
+use crate::error::{fail, Error, Result, DC_E_LIMIT};
+use crate::layout::control::{LOCK_PREPARE, RECOVERIES};
+use crate::layout::page::{self, Header, NUMBER_AT};
+use crate::layout::{
+    page_name, page_number, position, temporary_name, temporary_number, FileName, FIRST_PAGE,
+    PAGE_LIMIT,
+};
+use crate::sync::{Acquire, Memory, Relaxed, Release, SeqCst};
+use crate::sys::errno::Os;
+use crate::sys::file::{self, Fd};
+use crate::sys::{clock, lock};
+
+impl Shared {
+    /// Make page `number` and link it, unless somebody else did.
+    pub(crate) fn prepare(&self, number: u64) -> Result<()> {
+        if number >= PAGE_LIMIT - 1 {
+            return Err(fail!(
+                DC_E_LIMIT,
+                "{}: all page numbers are used: move to a new channel",
+                self.path.display()
+            ));
+        }
+        let _turn = self.preparing.lock();
+        let name = page_name(number);
+        let since = clock::now_ns();
+        let patience = u64::from(self.stall_timeout_ms) * 1_000_000 / 2;
+        // Two preparers at once are harmless but wasteful. One that is suspended holds the turn: it is
+        // not waited for beyond half the stall timeout.
+        let turn = loop {
+            if self.dir.stat_of(&name).is_ok() {
+                return Ok(());
+            }
+            if lock::try_exclusive(&self.file, LOCK_PREPARE, 1)
+                .map_err(|e| self.os_dir(e, "lock"))?
+            {
+                break true;
+            }
+            if clock::now_ns() - since > patience {
+                break false;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        };
+        let made = if self.dir.stat_of(&name).is_ok() { Ok(()) } else { self.make_page(number) };
+        if turn {
+            lock::unlock(&self.file, LOCK_PREPARE, 1);
+        }
+        made
+    }
+
+    fn make_page(&self, number: u64) -> Result<()> {
+        self.reserve_numbers(number)?;
+        // A spare that is taken away while it is prepared (a cleaner, a lost race) is replaced.
+        for _ in 0..8 {
+            let spare = match self.take_spare()? {
+                Some(spare) => {
+                    self.forget_durably(&spare)?;
+                    spare
+                }
+                None => self.new_file(number)?,
+            };
+            match self.dress(&spare, number) {
+                Ok(true) => return Ok(()),
+                Ok(false) => continue,
+                Err(e) => {
+                    let _ = self.dir.unlink(&spare.name);
+                    return Err(e);
+                }
+            }
+        }
+        Err(Error::os(libc::EAGAIN, format_args!("{}: cannot link a page", self.path.display())))
+    }
+
+    /// Before a file is reused whose page was (partly) on stable storage: that the page was dropped must
+    /// be there first. Otherwise a power cut could bring the old name and the old table back with the
+    /// new payload, and what was confirmed once is believed without a look.
+    fn forget_durably(&self, spare: &Spare) -> Result<()> {
+        let was = page_number(&spare.name).unwrap_or(0);
+        if self.durable() > position(was, 0) {
+            if let Err(e) = self.file.sync_data() {
+                self.poison();
+                return Err(self.os_dir(e, "flush the channel file in"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A file of a dropped page that nobody uses, locked; the others that are in use lose their names.
+    fn take_spare(&self) -> Result<Option<Spare>> {
+        let oldest = self.window().oldest;
+        let mut found: Option<Spare> = None;
+        let each = self.dir.each(|name| {
+            let name = match (page_number(name), temporary_number(name)) {
+                (Some(number), _) if number < oldest => page_name(number),
+                (_, Some(number)) => temporary_name(number),
+                _ => return Ok(()),
+            };
+            let dropped = page_number(&name).is_some();
+            let Ok(fd) = self.dir.open_file(&name, true) else {
+                return Ok(());
+            };
+            // Some pins last for a moment only (a count, a flush): worth a moment's wait.
+            let free = (0..4).any(|round| {
+                if round > 0 {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+                lock::try_exclusive(&fd, LOCK_PIN, 1).unwrap_or(false)
+            });
+            // Another preparer may have made it another page between opening and locking.
+            let inode = fd.stat().map(|s| s.ino);
+            if self.dir.stat_of(&name).map(|s| s.ino) != inode {
+                return Ok(());
+            }
+            let whole = |s: file::Stat| s.size == self.geometry.file_len() && s.links == 1;
+            if free && dropped && found.is_none() && fd.stat().is_ok_and(whole) {
+                found = Some(Spare { name, fd, fresh: false });
+            } else if free || dropped {
+                let _ = self.dir.unlink(&name);
+            }
+            Ok(())
+        });
+        each.map_err(|e| self.os_dir(e, "list"))?;
+        Ok(found)
+    }
+
+    fn new_file(&self, number: u64) -> Result<Spare> {
+        let name = temporary_name(file::unique());
+        let err = |e: i32| self.os_page(e, "create", number);
+        let fd = self.dir.create_new(&name).map_err(err)?;
+        let made = (|| -> Os<()> {
+            lock::try_exclusive(&fd, LOCK_PIN, 1)?;
+            fd.chmod(self.mode)?;
+            fd.allocate(0, self.geometry.file_len())
+        })();
+        if let Err(e) = made {
+            let _ = self.dir.unlink(&name);
+            return Err(err(e));
+        }
+        Ok(Spare { name, fd, fresh: true })
+    }
+
+    /// Turn a locked file into page `number` and link it; false: the file was taken away meanwhile.
+    fn dress(&self, spare: &Spare, number: u64) -> Result<bool> {
+        let err = |e: i32| self.os_page(e, "prepare", number);
+        let again = self.dir.open_file(&spare.name, true);
+        let file = match again {
+            Ok(fd) if fd.stat().map(|s| s.ino) == spare.fd.stat().map(|s| s.ino) => {
+                self.preparing(fd, &spare.name, number)?
+            }
+            Ok(_) => None,
+            Err(libc::ENOENT) => None,
+            Err(e) => return Err(err(e)),
+        };
+        let Some(file) = file else { return Ok(false) };
+        let linked = self.dress_mapped(spare, &file, number);
+        if !matches!(linked, Ok(true)) && spare.fresh {
+            self.discard(&file);
+        }
+        linked
+    }
+
+    fn dress_mapped(&self, spare: &Spare, file: &Arc<PageFile>, number: u64) -> Result<bool> {
+        let err = |e: i32| self.os_page(e, "prepare", number);
+        let mem = self.words(file);
+        file.populate(self.geometry.payload_at()).map_err(err)?;
+        mem.store(NUMBER_AT, 0, SeqCst);
+        // A file from before a machine crash may have words on disk that its tail does not know of.
+        let known = mem.load(page::VERIFIED_AT, Relaxed) == self.ctl.load(RECOVERIES, Acquire);
+        let used = page::Tail::unpack(mem.load(page::TAIL_AT, Relaxed)).count as usize;
+        let all = self.geometry.slots + 1;
+        clear_slots(&mem, if known { (used + 1).min(all) } else { all });
+        Header {
+            uuid: self.uuid,
+            geometry: self.geometry,
+            verified: self.ctl.load(RECOVERIES, Acquire),
+            base: u64::from(number == FIRST_PAGE),
+        }
+        .write(&mem);
+        mem.store(NUMBER_AT, number, Release);
+        // Openers need the read lock as soon as the name is there: go over to it before linking.
+        if !lock::try_shared(&spare.fd, LOCK_PIN, 1).map_err(err)? {
+            return Ok(false);
+        }
+        match self.dir.rename_noreplace(&spare.name, &page_name(number)) {
+            Ok(()) => {}
+            Err(libc::EEXIST) => {
+                let _ = self.dir.unlink(&spare.name);
+                self.discard(file);
+                return Ok(true);
+            }
+            Err(libc::ENOENT) => return Ok(false),
+            Err(e) => return Err(err(e)),
+        }
+        // A preparer suspended for long may have linked a number long retired.
+        if number < self.window().oldest || number > self.newest() + 1 {
+            let _ = self.dir.unlink(&page_name(number));
+        }
+        Ok(true)
+    }
+}
+
+/// A locked file on its way to become a page.
+struct Spare {
+    name: FileName,
+    fd: Fd,
+    fresh: bool,
+}

@@ -1,0 +1,181 @@
+//! What a member holds: acknowledging it, putting it aside, giving it back.
+
+use super::Member;
+use crate::channel::group::Group;
+use crate::consumer::Core;
+use crate::engine::page::Look;
+use crate::error::{fail, Error, Result, DC_E_LIMIT};
+use crate::layout::group::{entry_at, held, held_at, held_word, CONSUMERS, HELD_MAX, HELD_TOP};
+use crate::layout::{page_of, slot_of};
+use crate::options::ACK_MANUAL;
+use crate::sync::{Acquire, Memory, Release};
+
+impl Member {
+    /// Messages handed out and not acknowledged.
+    pub(in crate::consumer) fn unacked(&self) -> usize {
+        self.handed - self.acked + self.held + self.adopted.unacked()
+    }
+
+    /// Whether a manual acknowledger holds all it may.
+    pub(in crate::consumer) fn full(&self) -> bool {
+        self.ack == ACK_MANUAL && self.unacked() >= self.max_unacked
+    }
+
+    #[cold]
+    pub(in crate::consumer) fn too_many(&self) -> Error {
+        fail!(
+            DC_E_LIMIT,
+            "{} messages are unacknowledged, the most this consumer may hold (max_unacked): \
+             acknowledge some",
+            self.unacked()
+        )
+    }
+
+    /// Move the claim's unacknowledged messages to the held words, so that the lease is free for the
+    /// next claim. A message is written there before the lease lets go of it: whoever takes the entry
+    /// over finds it in one of them, or in both, and then counts it once.
+    pub(in crate::consumer) fn spill(&mut self, core: &Core) {
+        let mut at = 0;
+        for i in self.acked..self.handed {
+            let position = self.first + i as u64;
+            let message = match &core.page {
+                Some(p) if p.number() == page_of(position) => {
+                    p.view.look(slot_of(position)) != Look::Tombstone
+                }
+                _ => true,
+            };
+            if message && put_held(&self.group, self.entry, &mut at, held_word(position, 1)) {
+                self.held += 1;
+            }
+        }
+        self.group.view.set_idle(self.entry);
+        (self.count, self.handed, self.acked) = (0, 0, 0);
+    }
+
+    /// Acknowledge everything handed out.
+    #[inline(always)]
+    pub(in crate::consumer) fn ack_handed(&mut self) {
+        if self.acked < self.handed {
+            self.acked = self.handed;
+            if self.acked == self.count {
+                self.finish();
+            } else {
+                self.group.view.set_progress(self.entry, self.handed, self.acked);
+            }
+        }
+        if self.adopted.any() {
+            self.adopted.ack(&self.group, u64::MAX);
+        }
+    }
+
+    /// The claim is delivered and acknowledged.
+    #[inline(always)]
+    pub(in crate::consumer) fn finish(&mut self) {
+        self.group.view.set_progress(self.entry, self.count, self.count);
+        self.group.view.set_idle(self.entry);
+        (self.count, self.handed, self.acked) = (0, 0, 0);
+    }
+
+    #[inline(always)]
+    pub(in crate::consumer) fn note_progress(&mut self) {
+        if self.acked == self.count {
+            self.finish();
+        } else {
+            self.group.view.set_progress(self.entry, self.handed, self.acked);
+        }
+    }
+
+    pub(in crate::consumer) fn ack(&mut self, position: u64) {
+        if self.count > 0 && position >= self.first {
+            let upto = ((position - self.first) as usize).saturating_add(1).min(self.handed);
+            if upto > self.acked {
+                self.acked = upto;
+                self.group.view.set_progress(self.entry, self.handed, self.acked);
+                if self.acked == self.count {
+                    self.group.view.set_idle(self.entry);
+                    (self.count, self.handed, self.acked) = (0, 0, 0);
+                }
+            }
+        }
+        if self.held > 0 {
+            self.held -= drop_held(&self.group, self.entry, position);
+            if self.held == 0 {
+                self.group.mem().store(entry_at(self.entry) + HELD_TOP, 0, Release);
+            }
+        }
+        self.adopted.ack(&self.group, position);
+    }
+
+    pub(in crate::consumer) fn nack(&mut self, core: &mut Core) -> Result<()> {
+        let own = self.handed > self.acked || self.held > 0;
+        if own {
+            // The entry goes, with all it holds; this consumer goes on with another.
+            let entry = self.group.take_entry()?;
+            self.group.disown(self.entry);
+            self.entry = entry;
+            (self.count, self.handed, self.acked, self.held) = (0, 0, 0, 0);
+        }
+        let adopted = self.adopted.give_back(&self.group);
+        if own || adopted {
+            core.shared.returned(&self.group);
+        }
+        Ok(())
+    }
+
+    /// The consumer closes: what it holds goes back to the group at once.
+    pub(in crate::consumer) fn leave(&mut self, core: &Core) {
+        self.adopted.give_back(&self.group);
+        if self.count > 0 && self.acked == self.count {
+            self.group.view.set_idle(self.entry);
+        }
+        self.group.disown(self.entry);
+        self.group.mem().store(CONSUMERS, self.group.live_consumers() as u64, Release);
+        self.entry = usize::MAX;
+        core.shared.returned(&self.group);
+    }
+}
+
+/// Write a held word at the first free place from `from` on; false: there is none (which the limit on
+/// unacknowledged messages excludes).
+pub(in crate::consumer) fn put_held(
+    group: &Group,
+    entry: usize,
+    from: &mut usize,
+    word: u64,
+) -> bool {
+    let mem = group.mem();
+    let top = entry_at(entry) + HELD_TOP;
+    while *from < HELD_MAX {
+        let i = *from;
+        *from += 1;
+        let used = group.view.held_top(entry);
+        if i >= used {
+            mem.store(top, i as u64 + 1, Release);
+        } else if held(mem.load(held_at(entry, i), Acquire)).is_some() {
+            continue;
+        }
+        mem.store(held_at(entry, i), word, Release);
+        return true;
+    }
+    false
+}
+
+/// Drop held words up to a position; how many there were.
+pub(in crate::consumer) fn drop_held(group: &Group, entry: usize, upto: u64) -> usize {
+    let mut dropped = 0;
+    for i in 0..group.view.held_top(entry) {
+        let at = held_at(entry, i);
+        if held(group.mem().load(at, Acquire)).is_some_and(|(position, _)| position <= upto) {
+            group.mem().store(at, 0, Release);
+            dropped += 1;
+        }
+    }
+    dropped
+}
+
+/// Drop what an entry holds; its owner only.
+pub(in crate::consumer) fn forget_entry(group: &Group, entry: usize) {
+    group.view.set_idle(entry);
+    drop_held(group, entry, u64::MAX);
+    group.mem().store(entry_at(entry) + HELD_TOP, 0, Release);
+}
