@@ -74,6 +74,9 @@ impl PageFile {
             return Ok(());
         }
         let to = end.next_multiple_of(POPULATE_STEP).min(self.map.len());
+        if to <= from {
+            return Ok(());
+        }
         self.map.populate_write(from, to - from)?;
         self.populated.fetch_max(to, Relaxed);
         Ok(())

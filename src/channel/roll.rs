@@ -43,7 +43,7 @@ impl Shared {
     }
 
     /// Call `f` with the number of every page file.
-    fn each_page(&self, mut f: impl FnMut(u64)) -> Result<()> {
+    pub(super) fn each_page(&self, mut f: impl FnMut(u64)) -> Result<()> {
         let each = self.dir.each(|name| {
             page_number(name).into_iter().for_each(&mut f);
             Ok(())

@@ -118,8 +118,10 @@ impl Shared {
         // A failure (a full disk) is for the send that needs the page to report.
         if self.prepare(wanted).is_ok() {
             if let Ok(Pinned::Page(page)) = self.pin(wanted) {
-                let some = (self.geometry.units()).min(2 << 20);
-                let _ = page.populate(some);
+                let file = page.file.clone();
+                // Not while pinned: a fast ring may want to reuse the file before this is done.
+                drop(page);
+                let _ = file.populate(self.geometry.payload_at() + (2 << 20));
             }
         }
         if FOR_ROOM.any(&self.ctl) {

@@ -144,13 +144,7 @@ impl Shared {
 
     /// Drop mappings of files that are gone, and the oldest idle ones beyond a bound.
     fn trim(&self, cache: &mut PageCache) {
-        let idle = |f: &Arc<PageFile>| Arc::strong_count(f) == 1;
-        for i in (0..cache.files.len()).rev() {
-            let file = &cache.files[i];
-            if idle(file) && file.fd.stat().map_or(true, |s| s.links == 0) {
-                cache.remove(i);
-            }
-        }
+        drop_gone(cache);
         while cache.files.len() >= self.idle_maps() {
             let oldest = (0..cache.files.len())
                 .filter(|&i| idle(&cache.files[i]))
@@ -160,6 +154,11 @@ impl Shared {
                 None => break,
             }
         }
+    }
+
+    /// Unmap files that lost their names and that nobody uses; true: there were some.
+    pub(in crate::channel) fn unmap_gone(&self) -> bool {
+        drop_gone(&mut self.pages.lock()) > 0
     }
 
     /// Mappings kept although nobody uses them.
@@ -218,4 +217,19 @@ pub(crate) fn map_apart(
         return Err(libc::ENOENT);
     }
     Map::new(&other, len, writable, guard)
+}
+
+fn idle(file: &Arc<PageFile>) -> bool {
+    Arc::strong_count(file) == 1
+}
+
+fn drop_gone(cache: &mut PageCache) -> usize {
+    let before = cache.files.len();
+    for i in (0..before).rev() {
+        let file = &cache.files[i];
+        if idle(file) && file.fd.stat().map_or(true, |s| s.links == 0) {
+            cache.remove(i);
+        }
+    }
+    before - cache.files.len()
 }

@@ -63,7 +63,13 @@ impl Shared {
                     self.forget_durably(&spare)?;
                     spare
                 }
-                None => self.new_file(number)?,
+                None => match self.new_file(number) {
+                    // Files that lost their names take room as long as they are mapped.
+                    Err(e) if e.code() == -libc::ENOSPC && self.unmap_gone() => {
+                        self.new_file(number)?
+                    }
+                    made => made?,
+                },
             };
             match self.dress(&spare, number) {
                 Ok(true) => return Ok(()),
@@ -91,9 +97,12 @@ impl Shared {
         Ok(())
     }
 
-    /// A file of a dropped page that nobody uses, locked; the others that are in use lose their names.
+    /// A file of a dropped page that nobody uses, locked. One in use loses its name; another one free is
+    /// kept for the next time, unless there are more files than a channel may have.
     fn take_spare(&self) -> Result<Option<Spare>> {
         let oldest = self.window().oldest;
+        let mut files = 0;
+        self.each_page(|_| files += 1)?;
         let mut found: Option<Spare> = None;
         let each = self.dir.each(|name| {
             let name = match (page_number(name), temporary_number(name)) {
@@ -118,10 +127,14 @@ impl Shared {
                 return Ok(());
             }
             let whole = |s: file::Stat| s.size == self.geometry.file_len() && s.links == 1;
-            if free && dropped && found.is_none() && fd.stat().is_ok_and(whole) {
+            let usable = free && dropped && fd.stat().is_ok_and(whole);
+            if usable && found.is_none() {
                 found = Some(Spare { name, fd, fresh: false });
+            } else if usable && files <= self.max_pages.saturating_add(1) {
+                // For the next time.
             } else if free || dropped {
-                let _ = self.dir.unlink(&name);
+                let gone = self.dir.unlink(&name).is_ok();
+                files -= u64::from(gone && dropped);
             }
             Ok(())
         });
