@@ -563,7 +563,10 @@ typedef struct dc_subscribe_options {
   // 1,024. Holding as many, receiving is DC_E_LIMIT.
   uint32_t max_unacked;
   // 24: messages claimed ahead for this handle, at most 255; 1: none; default: a small batch
-  // while it is the group's only live consumer, else none.
+  // while it is the group's only live consumer, else none. Slow work (a message takes long) wants
+  // 1: what is claimed ahead waits for this handle. Should it be killed, what it had claimed ahead
+  // and nobody was handed comes unflagged, possibly after later messages of the same producer
+  // that another consumer of the group has received meanwhile.
   uint32_t prefetch;
   // 28: DC_AUTO_NEXT_PAGE or 0.
   uint32_t flags;
@@ -975,7 +978,9 @@ DC_API DC_WARN_UNUSED int dc_producer_interrupt(struct dc_producer *producer);
 //
 // A group is made by its first consumer, starts where `start` says, and stays on disk with its
 // position until dc_group_delete; each message goes to exactly one of its consumers. An observer
-// sees every message from `start` on and keeps no state on disk. The name is copied; it may hold
+// sees every message from `start` on and keeps no state on disk. (On a DC_READ_ONLY channel, where
+// it cannot settle a send that has been stalled for `stall_timeout_ms`, it steps over it; should the
+// message be published after all, this observer has not seen it.) The name is copied; it may hold
 // any byte but NUL.
 //
 // `options` may be NULL: defaults; the struct is read during the call only. `*out` is the new

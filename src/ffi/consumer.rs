@@ -65,7 +65,9 @@ const fn code(received: Received) -> c_int {
 ///
 /// A group is made by its first consumer, starts where `start` says, and stays on disk with its
 /// position until dc_group_delete; each message goes to exactly one of its consumers. An observer
-/// sees every message from `start` on and keeps no state on disk. The name is copied; it may hold
+/// sees every message from `start` on and keeps no state on disk. (On a DC_READ_ONLY channel, where
+/// it cannot settle a send that has been stalled for `stall_timeout_ms`, it steps over it; should the
+/// message be published after all, this observer has not seen it.) The name is copied; it may hold
 /// any byte but NUL.
 ///
 /// `options` may be NULL: defaults; the struct is read during the call only. `*out` is the new

@@ -192,7 +192,10 @@ pub struct dc_subscribe_options {
     /// 1,024. Holding as many, receiving is DC_E_LIMIT.
     pub max_unacked: u32,
     /// 24: messages claimed ahead for this handle, at most 255; 1: none; default: a small batch
-    /// while it is the group's only live consumer, else none.
+    /// while it is the group's only live consumer, else none. Slow work (a message takes long) wants
+    /// 1: what is claimed ahead waits for this handle. Should it be killed, what it had claimed ahead
+    /// and nobody was handed comes unflagged, possibly after later messages of the same producer
+    /// that another consumer of the group has received meanwhile.
     pub prefetch: u32,
     /// 28: DC_AUTO_NEXT_PAGE or 0.
     pub flags: u32,
