@@ -26,7 +26,8 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
     let ctl = &shared.ctl;
     let err = |e: i32| shared.os_dir(e, "recover");
     // The durable position stays: what is behind it was not flushed, and may be torn.
-    ctl.store(DURABLE_THEN, ctl.load(DURABLE, SeqCst), SeqCst);
+    let durable = ctl.load(DURABLE, SeqCst).max(ctl.load(control::MARK, SeqCst));
+    ctl.store(DURABLE_THEN, durable, SeqCst);
     let names = shared.dir.list().map_err(err)?;
     let window = Window::unpack(ctl.load(control::WINDOW, SeqCst));
     let pages = || names.iter().filter_map(|n| page_number(n)).filter(|&n| n >= window.oldest);

@@ -15,8 +15,8 @@ use crate::engine::abandoned::Watch;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_CORRUPT, DC_E_POISONED};
 use crate::layout::control::{
-    ABANDONED, DURABLE, DURABLE_THEN, FLUSHED, FLUSHING, LOCK_FLUSH, LOCK_FLUSH_BESIDE, NAMED,
-    POISONED,
+    ABANDONED, DURABLE, DURABLE_THEN, FLUSHED, FLUSHING, LOCK_FLUSH, LOCK_FLUSH_BESIDE, MARK,
+    NAMED, POISONED,
 };
 use crate::layout::{page_of, position, slot_of};
 use crate::options::CHECKSUM_OFF;
@@ -164,14 +164,16 @@ impl Shared {
                     }
                 });
             }
-            self.ctl.raise(DURABLE, to, AcqRel);
             if self.checksum == CHECKSUM_OFF {
-                // Without checksums only the mark tells after a power cut what is whole.
+                // Without checksums only the mark tells after a power cut what is whole: it must be on
+                // the disk before anybody is told.
+                self.ctl.raise(MARK, to, AcqRel);
                 if self.file.sync_data().is_err() {
                     self.poison();
                     return Err(poisoned(self));
                 }
             }
+            self.ctl.raise(DURABLE, to, AcqRel);
         }
         if locked {
             self.ctl.store(FLUSHING, 0, Release);
@@ -186,6 +188,7 @@ impl Shared {
         unsure: bool,
     ) -> std::result::Result<(), std::result::Result<Error, i32>> {
         let last = page_of(to);
+        let mut named = 0;
         let mut number = page_of(from).max(self.window().oldest);
         while number <= last {
             match self.pin(number).map_err(Ok)? {
@@ -194,6 +197,7 @@ impl Shared {
                         redirty(&page);
                     }
                     page.file.fd.sync_data().map_err(Err)?;
+                    named = number;
                     number += 1;
                 }
                 // Dropped meanwhile, or numbers skipped by a recovery.
@@ -203,11 +207,12 @@ impl Shared {
                 _ => break,
             }
         }
-        if self.ctl.load(NAMED, Acquire) < last {
+        // Of those that exist: the last one may be yet to come.
+        if self.ctl.load(NAMED, Acquire) < named {
             self.dir.sync().map_err(Err)?;
             // The window goes along: names of dropped pages may be gone from the disk.
             self.file.sync_data().map_err(Err)?;
-            self.ctl.raise(NAMED, last, AcqRel);
+            self.ctl.raise(NAMED, named, AcqRel);
         }
         Ok(())
     }

@@ -23,6 +23,8 @@ pub(crate) const FLUSHED: usize = CONTROL_AT + 520;
 pub(crate) const FLUSHING: usize = CONTROL_AT + 528;
 /// Page up to which directory entries are on stable storage.
 pub(crate) const NAMED: usize = CONTROL_AT + 536;
+/// Without checksums: what `DURABLE` is about to become, flushed before it does.
+pub(crate) const MARK: usize = CONTROL_AT + 544;
 /// Non-zero after an I/O failure.
 pub(crate) const POISONED: usize = CONTROL_AT + 640;
 pub(crate) const ABANDONED: usize = CONTROL_AT + 768;
