@@ -29,8 +29,20 @@ fn with_inode(all: &[File], inode: u64) -> Option<&File> {
     all.iter().find(|f| f.inode == inode)
 }
 
-/// The directory as of `before` or `after`, each block of each file as of one of the snapshots.
-fn cut(path: &Path, before: &[File], after: &[File], control: &[File], seed: &mut u64) {
+/// Where the shared state lies in the `channel` file.
+const SHARED_STATE: std::ops::Range<usize> = 8192..12_288;
+
+/// The directory as of `before` or `after`, each block of each file as of one of the snapshots. In a ring
+/// (`reused`) page files were reused in between, and before each reuse the window was flushed: the
+/// block that has it is as of `after`.
+fn cut(
+    path: &Path,
+    before: &[File],
+    after: &[File],
+    control: &[File],
+    reused: bool,
+    seed: &mut u64,
+) {
     files(path).iter().for_each(|f| std::fs::remove_file(f).unwrap());
     let (names, bias) = (if random(seed) & 1 == 1 { before } else { after }, random(seed) % 9);
     for file in names {
@@ -44,7 +56,10 @@ fn cut(path: &Path, before: &[File], after: &[File], control: &[File], seed: &mu
                 content[at..to].copy_from_slice(block);
             }
         }
-        if file.path.ends_with("channel") && !control.is_empty() && random(seed) % 3 == 0 {
+        if file.path.ends_with("channel") && reused {
+            let now = &with_inode(after, file.inode).unwrap().content;
+            content[SHARED_STATE].copy_from_slice(&now[SHARED_STATE]);
+        } else if file.path.ends_with("channel") && !control.is_empty() && random(seed) % 3 == 0 {
             content = with_inode(control, file.inode).unwrap().content.clone();
         }
         std::fs::write(&file.path, content).unwrap();
@@ -123,7 +138,7 @@ fn cuts(retention: u32, checksum: u32) {
     let sent = Sent { synced: 40, acked: 15, oldest, last: p.sent_position() };
     drop((p, c, channel));
     for round in 0..40 {
-        cut(&path, &before, &after, &control, &mut seed);
+        cut(&path, &before, &after, &control, retention == RETAIN_RING, &mut seed);
         check(&path, &sent, &format!("retention {retention}, checksum {checksum}, cut {round}"));
     }
 }
