@@ -216,7 +216,7 @@ TEST(s120_254_consumers_a_group) {
 }
 
 /* [S20 S11] */
-TEST(s120_1024_handles_a_channel) {
+TEST_LIMIT(s120_1024_handles_a_channel, 180) {
     many_descriptors();
     dc_channel *channel = open_small();
     static dc_producer *p[1025];
@@ -237,7 +237,7 @@ TEST(s120_1024_handles_a_channel) {
 }
 
 /* [S20 S11] */
-TEST(s120_1024_opens_of_a_channel) {
+TEST_LIMIT(s120_1024_opens_of_a_channel, 180) {
     many_descriptors();
     static dc_channel *channel[1100];
     dc_options o = small_options();
