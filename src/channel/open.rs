@@ -363,7 +363,9 @@ impl Shared {
         if self.read_only {
             return Ok(self);
         }
-        for member in 0..MEMBERS {
+        // Not from the first one on: with a thousand opens each would try all the others' records.
+        let first = file::unique() as usize % MEMBERS;
+        for member in (first..MEMBERS).chain(0..first) {
             let taken = lock::try_exclusive(&self.file, LOCK_MEMBERS + member as u64, 1);
             if taken.map_err(|e| self.os_dir(e, "lock"))? {
                 self.member = member;
