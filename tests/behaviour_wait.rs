@@ -264,7 +264,9 @@ fn s034_processes_wake_each_other() {
 #[test]
 fn s127_killed_sleepers() {
     let t = Temp::new();
-    let channel = open(t.chan(), &retain(RETAIN_UNREAD));
+    // Room for all that is sent: a worker that answers in the channel it works from, and redelivers what
+    // a dead one held, would otherwise wait for room that only its own acknowledgement makes.
+    let channel = open(t.chan(), &Options { max_pages: 80, ..retain(RETAIN_UNREAD) });
     let path = t.chan();
     let start = || {
         let mut child = Child::start("answer", &[path.to_str().unwrap()]);
