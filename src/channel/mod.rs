@@ -299,8 +299,8 @@ pub(crate) fn deadline(timeout_ms: i32) -> Result<Deadline> {
     }
 }
 
-/// Tell the library thread that a page will be needed soon.
 impl Shared {
+    /// Tell the library thread that a page will be needed soon.
     pub(crate) fn ask_for_page(&self, number: u64) {
         if self.wanted_page.swap(number, Relaxed) != number {
             self.nudge(self.member);

@@ -1,8 +1,7 @@
-//! Opening, creating and destroying a channel's directory.
+//! Opening a channel's directory: what was asked against what is stored, the open lock, the mapping.
 //!
-//! A channel comes into being when its `channel` file is linked, complete, under its name; it ends when
-//! that file is unlinked, last of all. Every open holds the read lock on the open byte; creation needs
-//! no lock, recovery and destruction hold the write lock.
+//! Every open holds a shared lock (readers one of their own); it is taken exclusively only by one who has
+//! to be alone: to recover, to end a poisoning, to finish a destruction.
 
 use std::path::Path;
 use std::time::Duration;
