@@ -9,6 +9,8 @@
 mod abi;
 #[allow(dead_code)]
 mod pool;
+#[allow(dead_code)]
+mod trace;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
