@@ -139,8 +139,9 @@ impl Content {
 
     pub fn punch(&mut self, at: u64, len: u64) {
         let end = at.saturating_add(len).min(self.len);
-        let whole: Vec<u64> =
-            self.blocks.range(at.div_ceil(BLOCK)..end / BLOCK).map(|(n, _)| *n).collect();
+        let (first, last) = (at.div_ceil(BLOCK), end / BLOCK);
+        let inside = self.blocks.range(first..last.max(first));
+        let whole: Vec<u64> = inside.map(|(n, _)| *n).collect();
         for number in whole {
             self.blocks.remove(&number);
         }
