@@ -16,7 +16,7 @@ use crate::layout::page::{
 };
 use crate::layout::{is_group_file, page_number, position, FIRST_PAGE, PAGE_LIMIT};
 use crate::options::CHECKSUM_ON;
-use crate::sync::{AcqRel, Acquire, Memory, Region, Relaxed, Release, SeqCst};
+use crate::sync::{planted, AcqRel, Acquire, Memory, Region, Relaxed, Release, SeqCst};
 use crate::sys::clock;
 use crate::sys::errno::Os;
 use crate::sys::map::Map;
@@ -28,12 +28,16 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
     // The durable position stays: what is behind it was not flushed, and may be torn.
     let durable = ctl.load(DURABLE, SeqCst).max(ctl.load(control::MARK, SeqCst));
     ctl.store(DURABLE_THEN, durable, SeqCst);
+    if planted!("boot_id_first") {
+        ctl.write_bytes(BOOT_ID, &clock::boot_id());
+    }
     let names = shared.dir.list().map_err(err)?;
     let window = Window::unpack(ctl.load(control::WINDOW, SeqCst));
     let pages = || names.iter().filter_map(|n| page_number(n)).filter(|&n| n >= window.oldest);
     // Above everything that was ever used; a damaged mark cannot exhaust the numbers.
-    let newest = ctl
-        .load(control::HIGH_WATER, SeqCst)
+    let mark =
+        if planted!("high_water_ignored") { 0 } else { ctl.load(control::HIGH_WATER, SeqCst) };
+    let newest = mark
         .max(ctl.load(control::NEWEST, SeqCst).saturating_add(1))
         .max(pages().max().unwrap_or(0) + 1)
         .clamp(FIRST_PAGE + 1, PAGE_LIMIT / 2);
@@ -183,7 +187,7 @@ fn judge(shared: &Shared, page: &Page, slot: usize, durable: u64) -> Verdict {
             }
             // SAFETY: inside the payload, as just checked; nobody writes a page from before the crash.
             let payload = unsafe { std::slice::from_raw_parts(page.payload(unit), len) };
-            if shared.checksum_of(at, payload) == sum {
+            if shared.checksum_of(at, payload) == sum || planted!("torn_believed") {
                 Verdict::Whole
             } else {
                 Verdict::Torn

@@ -8,6 +8,15 @@
 pub(crate) use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
+/// Whether this build has a bug on purpose: `--cfg dc_plant="name"`. Each shows that the tests find it;
+/// `torture/src/plant.rs` says by which.
+macro_rules! planted {
+    ($name:tt) => {
+        cfg!(dc_plant = $name)
+    };
+}
+pub(crate) use planted;
+
 /// Words of 64 bits, addressed by byte offset.
 pub(crate) trait Memory {
     fn load(&self, at: usize, order: Ordering) -> u64;

@@ -20,7 +20,7 @@ use crate::layout::control::{
 };
 use crate::layout::{page_of, position, slot_of};
 use crate::options::CHECKSUM_OFF;
-use crate::sync::{AcqRel, Acquire, Memory, Release, SeqCst};
+use crate::sync::{planted, AcqRel, Acquire, Memory, Release, SeqCst};
 use crate::sys::{clock, futex, lock};
 
 /// Who waits for a flush, which says what may end its wait.
@@ -147,13 +147,18 @@ impl Shared {
         let from = self.durable();
         let to = self.published(from, watch)?;
         let unsure = self.ctl.swap(FLUSHING, 1, SeqCst) != 0;
+        if planted!("durable_early") {
+            self.ctl.raise(DURABLE, to, AcqRel);
+        }
         if to > from || unsure {
             if let Err(e) = self.flush_pages(from, to, unsure) {
                 return Err(match e {
                     // Nothing failed on the disk; the next flush takes the same range again.
                     Ok(e) => e,
                     Err(errno) => {
-                        self.poison();
+                        if !planted!("failed_flush_forgiven") {
+                            self.poison();
+                        }
                         let why = crate::sys::errno::text(errno);
                         fail!(
                             DC_E_POISONED,
@@ -193,10 +198,12 @@ impl Shared {
         while number <= last {
             match self.pin(number).map_err(Ok)? {
                 Pinned::Page(page) => {
-                    if unsure {
+                    if unsure && !planted!("not_dirtied_anew") {
                         redirty(&page);
                     }
-                    page.file.fd.sync_data().map_err(Err)?;
+                    if !planted!("page_unflushed") {
+                        page.file.fd.sync_data().map_err(Err)?;
+                    }
                     named = number;
                     number += 1;
                 }
@@ -209,7 +216,9 @@ impl Shared {
         }
         // Of those that exist: the last one may be yet to come.
         if self.ctl.load(NAMED, Acquire) < named {
-            self.dir.sync().map_err(Err)?;
+            if !planted!("names_unflushed") {
+                self.dir.sync().map_err(Err)?;
+            }
             // The window goes along: names of dropped pages may be gone from the disk.
             self.file.sync_data().map_err(Err)?;
             self.ctl.raise(NAMED, named, AcqRel);
@@ -254,7 +263,8 @@ impl Shared {
         let now = clock::now_ns();
         let claimed = position(page.number(), page.view.claimed());
         watch.on(position(page.number(), slot), claimed, now);
-        let stalled = now - watch.since > u64::from(self.stall_timeout_ms) * 1_000_000;
+        let patience = u64::from(self.stall_timeout_ms) * 1_000_000;
+        let stalled = now - watch.since > patience && !planted!("stalled_for_ever");
         if !stalled && !watch.cleared(&self.ctl, |index| self.alive(index)) {
             return false;
         }

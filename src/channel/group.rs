@@ -6,7 +6,7 @@ use crate::layout::group::{
     self, entry_at, CONSUMERS, CONSUMER_MAX, DELETED, ENTRIES, ENTRY_MAX, ENTRY_SIZE, FLOOR, GAP,
     LOCK_ENTRIES, LOCK_SEEK, LOST, ROLE, ROLE_OWN,
 };
-use crate::sync::{AcqRel, Acquire, Memory, Mutex, Region, Release, SeqCst};
+use crate::sync::{planted, AcqRel, Acquire, Memory, Mutex, Region, Release, SeqCst};
 use crate::sys::file::Fd;
 use crate::sys::map::Map;
 use crate::sys::{fork, lock};
@@ -52,7 +52,9 @@ impl Group {
         for _ in 0..1000 {
             let seen = self.mem().load(FLOOR, SeqCst);
             let (floor, seeks) = group::floor_of(seen);
-            let to = group::floor_word(floor.max(self.floor()), seeks);
+            let acknowledged =
+                if planted!("floor_too_far") { self.view.cursor().position } else { self.floor() };
+            let to = group::floor_word(floor.max(acknowledged), seeks);
             if self.mem().cas(FLOOR, seen, to, SeqCst).is_ok() {
                 return;
             }
@@ -65,6 +67,7 @@ impl Group {
         for _ in 0..1_000_000 {
             let seen = self.mem().load(FLOOR, SeqCst);
             let (floor, seeks) = group::floor_of(seen);
+            let to = if planted!("seek_keeps_floor") { floor } else { to };
             let word = group::floor_word(floor.min(to), seeks + 1);
             if self.mem().cas(FLOOR, seen, word, SeqCst).is_ok() {
                 return;

@@ -17,7 +17,7 @@ use crate::layout::control::{self, Window, NEWEST, WINDOW};
 use crate::layout::page::BASE_AT;
 use crate::layout::{page_name, page_number, position, slot_of, FIRST_PAGE, PAGE_LIMIT};
 use crate::options::{RETAIN_LIVE, RETAIN_RING, RETAIN_UNREAD};
-use crate::sync::{AcqRel, Acquire, Memory, SeqCst};
+use crate::sync::{planted, AcqRel, Acquire, Memory, SeqCst};
 
 impl Shared {
     /// The window of pages kept.
@@ -168,6 +168,9 @@ impl Shared {
             if self.window() != w {
                 return true;
             }
+            if planted!("losses_uncounted") {
+                return true;
+            }
             groups.iter().for_each(|g| self.pass_over(g, page, position(next, 0)));
             true
         };
@@ -259,7 +262,8 @@ impl Shared {
 
 /// Whether a group needs nothing of a page any more.
 fn passed(group: &Group, page: &Page) -> bool {
-    let floor = group.floor();
+    let floor =
+        if planted!("leases_forgotten") { group.view.cursor().position } else { group.floor() };
     if floor >= position(page.number() + 1, 0) {
         return true;
     }

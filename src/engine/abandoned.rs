@@ -6,7 +6,7 @@
 //! slot is decided by compare-exchange, a wrong answer would cost a resend and never a message.
 
 use crate::layout::control::{handle_at, EPOCH, HANDLES, KIND, KIND_PRODUCER};
-use crate::sync::{Acquire, Memory, Release};
+use crate::sync::{planted, Acquire, Memory, Relaxed, Release};
 
 /// A reader's progress over the producers for one position; restart it for another position.
 #[derive(Clone, Copy, Default)]
@@ -60,6 +60,9 @@ impl Watch {
 #[inline(always)]
 pub(crate) fn enter<M: Memory>(mem: &M, record: usize, epoch: &mut u64) {
     *epoch |= 1;
+    if planted!("epoch_even") {
+        return;
+    }
     mem.store(record + EPOCH, *epoch, Release);
 }
 
@@ -67,13 +70,15 @@ pub(crate) fn enter<M: Memory>(mem: &M, record: usize, epoch: &mut u64) {
 #[inline(always)]
 pub(crate) fn leave<M: Memory>(mem: &M, record: usize, epoch: &mut u64) {
     *epoch = epoch.wrapping_add(1);
-    mem.store(record + EPOCH, *epoch, Release);
+    let order = if planted!("epoch_relaxed") { Relaxed } else { Release };
+    mem.store(record + EPOCH, *epoch, order);
 }
 
 /// The epoch to start a record with: even, and different from whatever a dead owner left. Never reset,
 /// or a record left odd would come back with its parity inverted.
 pub(crate) fn register<M: Memory>(mem: &M, record: usize) -> u64 {
-    let epoch = (mem.load(record + EPOCH, Acquire) | 1).wrapping_add(1);
+    let before = if planted!("epoch_reset") { 0 } else { mem.load(record + EPOCH, Acquire) };
+    let epoch = (before | 1).wrapping_add(1);
     mem.store(record + EPOCH, epoch, Release);
     epoch
 }

@@ -10,7 +10,7 @@ use crate::layout::group::{
     entry_at, held, held_at, Cursor, Lease, CURSOR, ENTRIES, ENTRY_MAX, HELD_MAX, HELD_TOP, LEASE,
     NOBODY, PROGRESS, SEEKING,
 };
-use crate::sync::{AcqRel, Acquire, Memory, Release, SeqCst};
+use crate::sync::{planted, AcqRel, Acquire, Memory, Release, SeqCst};
 
 /// A group's words.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ impl<M: Memory> GroupView<M> {
     /// Confirm the claim of the one who moved the cursor to `c`, if it is still undecided.
     #[inline(always)]
     fn help(&self, c: Cursor, me: usize) {
-        if c.last == NOBODY || c.last == me || c.last >= ENTRY_MAX {
+        if c.last == NOBODY || c.last == me || c.last >= ENTRY_MAX || planted!("no_helping") {
             return;
         }
         let at = entry_at(c.last) + LEASE;
@@ -79,7 +79,7 @@ impl<M: Memory> GroupView<M> {
         // S-SEEK: SeqCst on both sides, the intent before the look at SEEKING; a seek announces itself
         // before it looks at the leases. One of the two sees the other.
         self.0.swap(at + LEASE, Lease::Intended { first: c.position, count }.pack(), SeqCst);
-        if self.0.load(SEEKING, SeqCst) != 0 {
+        if self.0.load(SEEKING, SeqCst) != 0 && !planted!("claim_during_seek") {
             self.set_idle(entry);
             return Claimed::Seeking;
         }
@@ -124,6 +124,10 @@ impl<M: Memory> GroupView<M> {
             let c = self.cursor();
             let won = c.last == entry && c.position == first + count as u64;
             let to = if won { Lease::Held { first, count } } else { Lease::Idle };
+            if planted!("resolve_blindly") {
+                self.0.store(at, to.pack(), Release);
+                return to;
+            }
             let _ = self.0.cas(at, word, to.pack(), AcqRel);
         }
         self.lease(entry)

@@ -9,7 +9,7 @@ use crate::layout::page::{
     end_word, message_word, place, place_word, slot_at, state, tombstone_word, Geometry, State,
     Tail, BURIED_AT, ENDED_AT, TAIL_AT,
 };
-use crate::sync::{AcqRel, Acquire, Memory, Relaxed, Release, SeqCst};
+use crate::sync::{planted, AcqRel, Acquire, Memory, Relaxed, Release, SeqCst};
 
 /// A page as the protocols see it.
 #[derive(Clone, Copy)]
@@ -98,10 +98,20 @@ impl<M: Memory> PageView<M> {
     #[inline(always)]
     pub(crate) fn publish(&self, slot: usize, len: usize, unit: u64, checksum: u32) -> bool {
         let at = slot_at(slot);
+        if planted!("swapped_stores") {
+            let published = self.mem.cas(at, 0, message_word(len, self.number), SeqCst).is_ok();
+            self.mem.store(at + 8, place_word(unit, checksum), Relaxed);
+            return published;
+        }
         self.mem.store(at + 8, place_word(unit, checksum), Relaxed);
+        if planted!("publish_blindly") {
+            self.mem.swap(at, message_word(len, self.number), SeqCst);
+            return true;
+        }
         // S-PUBLISH; SeqCst because S-SLEEP needs it: the load of the sleepers that follows must not
         // come before it.
-        self.mem.cas(at, 0, message_word(len, self.number), SeqCst).is_ok()
+        let order = if planted!("publish_relaxed") { Relaxed } else { SeqCst };
+        self.mem.cas(at, 0, message_word(len, self.number), order).is_ok()
     }
 
     /// Decide that nothing will ever be at a slot; false: it was decided otherwise.
@@ -141,7 +151,7 @@ impl<M: Memory> PageView<M> {
             State::Message(len) => {
                 let (unit, checksum) = place(self.mem.load(at + 8, Relaxed));
                 let units = (len as u64).div_ceil(8);
-                if unit + units > self.geometry.units() {
+                if unit + units > self.geometry.units() && !planted!("bounds_unchecked") {
                     return Look::Damaged;
                 }
                 Look::Message { len, unit, checksum }

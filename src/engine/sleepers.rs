@@ -7,7 +7,7 @@
 //! come before the other side's write.
 
 use crate::layout::control::{HANDLES, ROOM_WAITERS, SLEEPERS, SLEEPING, WAITING};
-use crate::sync::{Memory, SeqCst};
+use crate::sync::{planted, Acquire, Memory, SeqCst};
 
 /// One of the two sets of bits.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ impl Set {
     /// Whether anybody may be asleep: one load.
     #[inline(always)]
     pub(crate) fn any<M: Memory>(self, mem: &M) -> bool {
-        mem.load(self.summary, SeqCst) != 0
+        mem.load(self.summary, if planted!("no_fence") { Acquire } else { SeqCst }) != 0
     }
 
     /// Whether news is for everybody of the set, not for one of each group.
@@ -37,7 +37,9 @@ impl Set {
     pub(crate) fn enter<M: Memory>(self, mem: &M, index: usize) {
         let word = index / 64;
         mem.or(self.bits + 8 * word, 1 << (index % 64), SeqCst);
-        mem.or(self.summary, 1 << word, SeqCst);
+        if !planted!("summary_unset") {
+            mem.or(self.summary, 1 << word, SeqCst);
+        }
     }
 
     /// Take a handle's bit; true: it was set.

@@ -12,7 +12,7 @@ use crate::layout::{
     page_name, page_number, position, temporary_name, temporary_number, FileName, FIRST_PAGE,
     PAGE_LIMIT,
 };
-use crate::sync::{Acquire, Memory, Relaxed, Release, SeqCst};
+use crate::sync::{planted, Acquire, Memory, Relaxed, Release, SeqCst};
 use crate::sys::errno::Os;
 use crate::sys::file::{self, Fd};
 use crate::sys::{clock, lock};
@@ -88,7 +88,7 @@ impl Shared {
     /// new payload, and what was confirmed once is believed without a look.
     fn forget_durably(&self, spare: &Spare) -> Result<()> {
         let was = page_number(&spare.name).unwrap_or(0);
-        if self.durable() > position(was, 0) {
+        if self.durable() > position(was, 0) && !planted!("window_unflushed") {
             if let Err(e) = self.file.sync_data() {
                 self.poison();
                 return Err(self.os_dir(e, "flush the channel file in"));
@@ -127,6 +127,7 @@ impl Shared {
                 return Ok(());
             }
             let whole = |s: file::Stat| s.size == self.geometry.file_len() && s.links == 1;
+            let free = free || planted!("pins_ignored");
             let usable = free && dropped && fd.stat().is_ok_and(whole);
             if usable && found.is_none() {
                 found = Some(Spare { name, fd, fresh: false });
@@ -149,6 +150,9 @@ impl Shared {
         let made = (|| -> Os<()> {
             lock::try_exclusive(&fd, LOCK_PIN, 1)?;
             fd.chmod(self.mode)?;
+            if planted!("pages_are_holes") {
+                return fd.set_len(self.geometry.file_len());
+            }
             fd.allocate(0, self.geometry.file_len())
         })();
         if let Err(e) = made {
@@ -187,7 +191,9 @@ impl Shared {
         let known = mem.load(page::VERIFIED_AT, Relaxed) == self.ctl.load(RECOVERIES, Acquire);
         let used = page::Tail::unpack(mem.load(page::TAIL_AT, Relaxed)).count as usize;
         let all = self.geometry.slots + 1;
-        clear_slots(&mem, if known { (used + 1).min(all) } else { all });
+        if !planted!("slots_not_cleared") {
+            clear_slots(&mem, if known { (used + 1).min(all) } else { all });
+        }
         Header {
             uuid: self.uuid,
             geometry: self.geometry,

@@ -8,7 +8,7 @@ use crate::error::{fail, Error, Result, DC_E_LIMIT};
 use crate::layout::group::{entry_at, held, held_at, held_word, CONSUMERS, HELD_MAX, HELD_TOP};
 use crate::layout::{page_of, slot_of};
 use crate::options::ACK_MANUAL;
-use crate::sync::{Acquire, Memory, Release};
+use crate::sync::{planted, Acquire, Memory, Release};
 
 impl Member {
     /// Messages handed out and not acknowledged.
@@ -35,6 +35,9 @@ impl Member {
     /// next claim. A message is written there before the lease lets go of it: whoever takes the entry
     /// over finds it in one of them, or in both, and then counts it once.
     pub(in crate::consumer) fn spill(&mut self, core: &Core) {
+        if planted!("spill_too_late") {
+            self.group.view.set_idle(self.entry);
+        }
         let mut at = 0;
         for i in self.acked..self.handed {
             let position = self.first + i as u64;
@@ -166,7 +169,9 @@ pub(in crate::consumer) fn drop_held(group: &Group, entry: usize, upto: u64) -> 
     for i in 0..group.view.held_top(entry) {
         let at = held_at(entry, i);
         if held(group.mem().load(at, Acquire)).is_some_and(|(position, _)| position <= upto) {
-            group.mem().store(at, 0, Release);
+            if !planted!("held_kept") {
+                group.mem().store(at, 0, Release);
+            }
             dropped += 1;
         }
     }
