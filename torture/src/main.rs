@@ -7,10 +7,13 @@
 // The whole interface stands there, used or not.
 #[allow(dead_code)]
 mod abi;
+mod plant;
 #[allow(dead_code)]
 mod pool;
 #[allow(dead_code)]
 mod trace;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -23,8 +26,23 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
-enum Kind {}
+enum Kind {
+    /// Build the library with one bug at a time and see that somebody notices
+    Plant(plant::Arguments),
+}
 
-fn main() -> Result<()> {
-    match Arguments::parse().kind {}
+/// The last line of every kind.
+fn end(kind: &str, tally: pool::Tally) -> ExitCode {
+    println!("torture {kind}: {} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn main() -> Result<ExitCode> {
+    Ok(match Arguments::parse().kind {
+        Kind::Plant(a) => end("plant", plant::plants(&a)?),
+    })
 }
