@@ -7,11 +7,15 @@
 // The whole interface stands there, used or not.
 #[allow(dead_code)]
 mod abi;
+#[allow(dead_code)]
+mod driver;
 mod plant;
 #[allow(dead_code)]
 mod pool;
 #[allow(dead_code)]
 mod trace;
+#[allow(dead_code)]
+mod tracer;
 
 use std::process::ExitCode;
 
