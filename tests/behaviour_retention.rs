@@ -177,6 +177,35 @@ fn s104_a_lossless_channel_moves_many_pages() {
 
 /// A group that joins while the ring turns is not given a page that is gone, nor robbed of its first.
 #[test]
+fn s104_a_group_made_anew_holds_back_like_any_other() {
+    let t = Temp::new();
+    let here = open(t.chan(), &retain(RETAIN_UNREAD));
+    let there = open(t.chan(), &Options::default());
+    let mut p = here.producer().unwrap();
+    let mut c = subscribe(&here, Some("g"), ACK_RECEIVE);
+    let mut late = subscribe(&there, Some("late"), ACK_RECEIVE);
+    for n in 0..200 {
+        send(&mut p, n);
+        assert_eq!((take_number(&mut c), take_number(&mut late)), (n, n));
+    }
+    // The producer's open knows the group of this name that was.
+    drop(late);
+    there.group_delete(b"late").unwrap();
+    let mut late = subscribe_at(&there, Some("late"), LATEST);
+    for n in 200..300u64 {
+        match p.send(&n.to_le_bytes(), 0) {
+            Ok(()) => assert_eq!(take_number(&mut c), n),
+            Err(e) => {
+                assert_eq!(e.code(), DC_AGAIN);
+                take_numbers(&mut late, 200..n);
+                return;
+            }
+        }
+    }
+    panic!("pages were dropped that a group has not read");
+}
+
+#[test]
 fn s104_groups_that_come_and_go_while_pages_turn() {
     let t = Temp::new();
     let channel = open(t.chan(), &Options { max_messages_per_page: 4, ..retain(RETAIN_UNREAD) });

@@ -226,6 +226,8 @@ impl Shared {
         act: impl FnOnce(&[Arc<Group>]) -> R,
     ) -> Result<R> {
         let mut cache = self.groups.lock();
+        // First, or one that was deleted would stand for one made anew under its name.
+        cache.groups.retain(|g| !g.deleted());
         if cache.complete_at != Some(epoch) {
             let names = self.dir.list().map_err(|e| self.os_dir(e, "list"))?;
             for file_name in names.iter().filter(|n| is_group_file(n)) {
