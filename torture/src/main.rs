@@ -8,10 +8,15 @@
 #[allow(dead_code)]
 mod abi;
 #[allow(dead_code)]
+mod calls;
+#[allow(dead_code)]
 mod driver;
+mod payload;
 mod plant;
 #[allow(dead_code)]
 mod pool;
+mod process;
+mod sigkill;
 #[allow(dead_code)]
 mod trace;
 #[allow(dead_code)]
@@ -33,6 +38,8 @@ struct Arguments {
 enum Kind {
     /// Build the library with one bug at a time and see that somebody notices
     Plant(plant::Arguments),
+    /// Kill processes at random, and with kernel locks held
+    Sigkill(sigkill::Arguments),
 }
 
 /// The last line of every kind.
@@ -48,5 +55,6 @@ fn end(kind: &str, tally: pool::Tally) -> ExitCode {
 fn main() -> Result<ExitCode> {
     Ok(match Arguments::parse().kind {
         Kind::Plant(a) => end("plant", plant::plants(&a)?),
+        Kind::Sigkill(a) => end("sigkill", sigkill::run(&a)?),
     })
 }
