@@ -5,7 +5,7 @@ use crate::consumer::observer::news_at;
 use crate::consumer::Core;
 use crate::engine::page::Look;
 use crate::error::Result;
-use crate::layout::group::{ENTRY_MAX, GAP, RETURNED};
+use crate::layout::group::{GAP, RETURNED};
 use crate::layout::{page_of, slot_of};
 use crate::options::ConsumerInfo;
 use crate::sync::{Acquire, Memory, SeqCst};
@@ -64,12 +64,9 @@ impl Member {
 
     pub(in crate::consumer) fn stats(&self, core: &Core) -> Result<ConsumerInfo> {
         let group = core.shared.group_info(&self.group)?;
-        let mut unacked = core.shared.entry_contents(&self.group, self.entry)?.0;
-        for entry in 0..ENTRY_MAX {
-            if self.adopted.owns(entry) {
-                unacked += core.shared.entry_contents(&self.group, entry)?.0;
-            }
-        }
+        // What was taken over and is still to be handed out here is not this handle's yet.
+        let own = core.shared.entry_contents(&self.group, self.entry)?.0;
+        let unacked = own + self.adopted.unacked() as u64;
         Ok(ConsumerInfo {
             position: group.position,
             lag: group.lag,
