@@ -11,6 +11,9 @@ mod abi;
 mod calls;
 #[allow(dead_code)]
 mod driver;
+#[allow(dead_code)]
+mod history;
+mod kill;
 mod payload;
 mod plant;
 #[allow(dead_code)]
@@ -36,6 +39,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Kind {
+    /// Kill a process at every instruction of its calls (counts images)
+    Kill(kill::Arguments),
     /// Build the library with one bug at a time and see that somebody notices
     Plant(plant::Arguments),
     /// Kill processes at random, and with kernel locks held
@@ -54,6 +59,7 @@ fn end(kind: &str, tally: pool::Tally) -> ExitCode {
 
 fn main() -> Result<ExitCode> {
     Ok(match Arguments::parse().kind {
+        Kind::Kill(a) => end("kill", kill::kill(&a)?),
         Kind::Plant(a) => end("plant", plant::plants(&a)?),
         Kind::Sigkill(a) => end("sigkill", sigkill::run(&a)?),
     })

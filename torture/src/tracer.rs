@@ -59,7 +59,7 @@ struct Map {
 struct Loaded {
     from: u64,
     to: u64,
-    offset: u64,
+    executable: bool,
     path: String,
 }
 
@@ -257,10 +257,14 @@ impl Tracer {
             let (from, to) = range.split_once('-').context("a range")?;
             let (from, to, offset) = (hex(from)?, hex(to)?, hex(offset)?);
             if path.starts_with(&prefix) && rights.ends_with('s') {
-                let file = *self.inodes.get(&inode.parse()?).context("a file nobody made")?;
-                self.maps.push(Map { from, to, offset, file });
-            } else if rights.contains('x') && path.starts_with('/') {
-                self.loaded.push(Loaded { from, to, offset, path });
+                match self.inodes.get(&inode.parse()?) {
+                    Some(&file) => self.maps.push(Map { from, to, offset, file }),
+                    // It had lost its name before this began: nobody will find it.
+                    None => ensure!(path.ends_with(" (deleted)"), "a file nobody made: {line}"),
+                }
+            } else if path.starts_with('/') {
+                let executable = rights.contains('x');
+                self.loaded.push(Loaded { from, to, executable, path });
             }
         }
         Ok(())
@@ -301,14 +305,22 @@ impl Tracer {
         let Some(code) = self.loaded.iter().find(|l| (l.from..l.to).contains(&at)) else {
             return format!("{at:#x}");
         };
-        let offset = at - code.from + code.offset;
+        // The first mapping of a file is where its addresses count from.
+        let base = self.loaded.iter().filter(|l| l.path == code.path).map(|l| l.from).min();
+        let offset = at - base.unwrap_or(code.from);
         let name = Path::new(&code.path).file_name().unwrap_or_default().to_string_lossy();
         // Needs binutils; without it the offset must do.
         let line = std::process::Command::new("addr2line")
             .args(["-C", "-f", "-p", "-i", "-e", &code.path, &format!("{offset:#x}")])
             .output()
-            .map(|o| String::from_utf8_lossy(&o.stdout).trim().replace('\n', "; "))
+            .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string())
             .unwrap_or_default();
+        // Of what was inlined, the lines of the library itself.
+        let inside =
+            |l: &&str| l.contains("/src/") && !l.contains("/rustc/") && !l.contains("registry");
+        let own: Vec<&str> =
+            line.lines().filter(inside).map(|l| l.trim_start_matches(" (inlined by) ")).collect();
+        let line = own.iter().take(3).copied().collect::<Vec<_>>().join(", in ");
         format!("{name}+{offset:#x} {line}")
     }
 }

@@ -5,7 +5,7 @@
 //! instructions (stores come in clusters); then the page is read-only again. System calls stop
 //! the program anyhow.
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, ensure, Result};
 
 use super::{ptrace, Tracer};
 use crate::pool::describe;
@@ -163,10 +163,15 @@ impl Tracer {
     /// Some system call instruction in the program's code.
     fn find_syscall(&self) -> Result<u64> {
         use std::os::unix::fs::FileExt;
-        let code = self.loaded.iter().find(|l| l.path.contains("libc")).context("no libc")?;
-        let mut bytes = vec![0; (code.to - code.from) as usize];
-        self.mem.read_exact_at(&mut bytes, code.from)?;
-        let at = bytes.windows(2).position(|w| w == [0x0f, 0x05]).context("no syscall in libc")?;
-        Ok(code.from + at as u64)
+        for code in self.loaded.iter().filter(|l| l.path.contains("libc")) {
+            let mut bytes = vec![0; (code.to - code.from) as usize];
+            // Mappings that nobody may read are none of code.
+            let read = self.mem.read_exact_at(&mut bytes, code.from).is_ok();
+            let found = bytes.windows(2).position(|w| w == [0x0f, 0x05]);
+            if let Some(at) = found.filter(|_| read && code.executable) {
+                return Ok(code.from + at as u64);
+            }
+        }
+        bail!("no system call in libc")
     }
 }
