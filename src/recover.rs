@@ -46,7 +46,13 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
             Error::os(e, format_args!("cannot recover {}/{name}", shared.path.display()))
         })?;
     }
-    let oldest = pages().min().unwrap_or(newest).min(newest);
+    let mut oldest = newest;
+    for name in &names {
+        let Some(number) = page_number(name).filter(|&n| n >= window.oldest) else { continue };
+        if position(number, 0) < durable || !forget_unwritten(shared, name).map_err(err)? {
+            oldest = oldest.min(number);
+        }
+    }
     for at in (control::SLEEPERS..control::HANDLES_AT).step_by(8) {
         ctl.store(at, 0, Relaxed);
     }
@@ -65,6 +71,17 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
     shared.file.sync_data().map_err(err)?;
     ctl.write_bytes(BOOT_ID, &clock::boot_id());
     shared.file.sync_data().map_err(err)
+}
+
+/// A page's name may reach the disk before its length does. Where nothing of the page was confirmed this is
+/// no damage: it counts as never made, and goes. (Killed here, the next recovery has `HIGH_WATER` still.)
+fn forget_unwritten(shared: &Shared, name: &str) -> Os<bool> {
+    let stat = shared.dir.stat_of(name)?;
+    let unwritten = stat.is_file && stat.size < shared.geometry.file_len();
+    if unwritten {
+        shared.dir.unlink(name)?;
+    }
+    Ok(unwritten)
 }
 
 /// Set a group back to what was acknowledged for certain; leases mean nothing any more.

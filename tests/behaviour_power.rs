@@ -164,3 +164,37 @@ fn s042_power_cuts_of_a_ring() {
 fn s042_power_cuts_of_a_ring_without_checksums() {
     cuts(RETAIN_RING, CHECKSUM_OFF);
 }
+
+/// The names of the last pages reached the disk, their lengths did not.
+#[test]
+fn s042_a_name_without_its_length() {
+    let t = Temp::new();
+    let path = t.chan();
+    let channel = open(&path, &retain(RETAIN_UNREAD));
+    let mut p = channel.producer().unwrap();
+    send_numbers(&mut p, 0..10);
+    channel.sync(-1).unwrap();
+    let synced = files(&path);
+    send_numbers(&mut p, 10..60);
+    let last = p.sent_position();
+    drop((p, channel));
+    let unwritten: Vec<_> = files(&path).into_iter().filter(|f| !synced.contains(f)).collect();
+    assert!(!unwritten.is_empty());
+    for file in unwritten {
+        std::fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap();
+    }
+    crash_machine(&path);
+    let channel = reopen(&path, EXISTING);
+    let mut c = subscribe(&channel, None, 0);
+    take_numbers(&mut c, 0..10);
+    let (mut m, mut code) = (Message::default(), DC_OK);
+    while code == DC_OK {
+        code = recv(&mut c, &mut m, 0);
+    }
+    assert_eq!(code, DC_AGAIN);
+    let mut p = channel.producer().unwrap();
+    send(&mut p, 4711);
+    assert!(p.sent_position() > last);
+    assert_eq!(take_number(&mut c), 4711);
+    assert_eq!(verify(&path).corrupt, 0);
+}
