@@ -991,6 +991,8 @@ DC_API DC_WARN_UNUSED int dc_producer_interrupt(struct dc_producer *producer);
 // - DC_E_STATE: a group on a read-only channel; observers work there.
 // - DC_E_LIMIT: the group has 254 consumers, the channel 1,024 live handles or no room for another
 //   group (64 at least); close some, or delete groups.
+// - DC_E_BUSY: the group is being deleted by a process that has been suspended half-way, for longer
+//   than stall_timeout_ms; let it go on, or end it.
 // - DC_E_ARGUMENT: channel or out is NULL, the name is empty or longer than DC_GROUP_NAME_MAX, or
 //   an option is out of range.
 // - -ENOMEM, -EMFILE, -ENOSPC and others of the operating system.

@@ -390,3 +390,54 @@ fn s060_a_lossless_channel_seeks_back() {
     take_numbers(&mut c, 0..10);
     take_nothing(&mut c);
 }
+
+/// Locks all entries of a group's file, as who deletes the group does; until dropped.
+fn locks_of_a_deleter(file: &std::path::Path) -> std::fs::File {
+    use std::os::fd::AsRawFd;
+    let f = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    // SAFETY: a zeroed flock is valid; the pointer is used during the call only.
+    unsafe {
+        let mut lock: libc::flock = std::mem::zeroed();
+        lock.l_type = libc::F_WRLCK as i16;
+        (lock.l_start, lock.l_len) = (1 << 32, 510);
+        assert_eq!(libc::fcntl(f.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock), 0);
+    }
+    f
+}
+
+#[test]
+fn s130_a_deleter_suspended_half_way() {
+    let t = Temp::new();
+    let o = Options { stall_timeout_ms: 100, ..small() };
+    let (here, there) = (open(t.chan(), &o), open(t.chan(), &o));
+    drop(subscribe(&here, Some("g"), ACK_NEXT));
+    let is_group = |p: &std::path::PathBuf| p.to_string_lossy().contains("/group-");
+    let path = files(t.chan()).into_iter().find(is_group).unwrap();
+    let busy = |c: &Channel, name: &str| match c
+        .subscribe(Some(name.as_bytes()), &Default::default())
+    {
+        Ok(_) => panic!("joined a group that is being deleted"),
+        Err(e) => {
+            assert_eq!((e.code(), e.text().contains("being deleted")), (DC_E_BUSY, true), "{e:?}")
+        }
+    };
+    // Before it decided.
+    let deleter = locks_of_a_deleter(&path);
+    for channel in [&here, &there] {
+        busy(channel, "g");
+        drop(subscribe(channel, Some("other"), ACK_NEXT));
+    }
+    drop(deleter);
+    drop(subscribe(&here, Some("g"), ACK_NEXT));
+    // After it decided, before the name went.
+    let deleter = locks_of_a_deleter(&path);
+    std::os::unix::fs::FileExt::write_all_at(&deleter, &[1], 1192).unwrap();
+    for channel in [&here, &there] {
+        busy(channel, "g");
+        drop(subscribe(channel, Some("other"), ACK_NEXT));
+    }
+    // Killed: the next one finishes it.
+    drop(deleter);
+    drop(subscribe(&there, Some("g"), ACK_NEXT));
+    drop(subscribe(&here, Some("g"), ACK_NEXT));
+}

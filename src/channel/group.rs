@@ -96,6 +96,13 @@ impl Group {
             || lock::held_by_other(&self.fd, LOCK_ENTRIES + entry as u64, 1).unwrap_or(true)
     }
 
+    /// Whether somebody holds all entries, as who deletes the group does.
+    pub(crate) fn being_deleted(&self) -> bool {
+        self.entries() < ENTRY_MAX
+            && lock::held_by_other(&self.fd, LOCK_ENTRIES + ENTRY_MAX as u64 - 1, 1)
+                .unwrap_or(false)
+    }
+
     fn owned_here(&self, entry: usize) -> bool {
         self.owned.lock()[entry / 64] >> (entry % 64) & 1 != 0
     }

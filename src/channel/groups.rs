@@ -1,6 +1,7 @@
 //! Groups: finding, creating, deleting, their entries and who owns them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::group::Group;
 use super::pages::map_apart;
@@ -17,8 +18,8 @@ use crate::options::GROUP_NAME_MAX;
 use crate::sync::{Acquire, Memory, Mutex, Region, Relaxed, SeqCst};
 use crate::sys::errno::Os;
 use crate::sys::file::{self};
-use crate::sys::lock;
 use crate::sys::map::Map;
+use crate::sys::{clock, lock};
 
 /// The groups of one open.
 #[derive(Default)]
@@ -26,6 +27,41 @@ pub(crate) struct GroupCache {
     groups: Vec<Arc<Group>>,
     /// The group epoch whose directory listing `groups` holds in full.
     complete_at: Option<u64>,
+}
+
+/// How long to wait for whoever deletes a group: one that is suspended half-way keeps the name to itself.
+pub(crate) struct Patience {
+    until: u64,
+    rounds: u32,
+}
+
+impl Patience {
+    pub(crate) fn new(shared: &Shared) -> Patience {
+        let stall = u64::from(shared.stall_timeout_ms) * 1_000_000;
+        Patience { until: clock::now_ns() + stall, rounds: 0 }
+    }
+
+    /// Whether it was not needed so far.
+    pub(crate) fn is_new(&self) -> bool {
+        self.rounds == 0
+    }
+
+    /// Wait a moment, but not the first time; [`DC_E_BUSY`] at the end.
+    pub(crate) fn wait(&mut self, name: &[u8]) -> Result<()> {
+        // A few rounds even where the timeout is short: they may be of several deletions.
+        if self.rounds > 50 && clock::now_ns() > self.until {
+            return Err(fail!(
+                DC_E_BUSY,
+                "group \"{}\" is being deleted by a process that does not go on: try again later",
+                name.escape_ascii()
+            ));
+        }
+        if self.rounds > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.rounds += 1;
+        Ok(())
+    }
 }
 
 /// Check a group's name.
@@ -60,14 +96,15 @@ impl Shared {
         start: impl Fn() -> Result<u64>,
     ) -> Result<Arc<Group>> {
         check_name(name)?;
-        // Bounded in practice: each round means that somebody deleted the group we just saw.
-        for _ in 0..1000 {
+        let mut patience = Patience::new(self);
+        // Ends with the deletion that is in the way, or with the patience for it.
+        loop {
             if let Some(group) = self.open_group(name)? {
                 return Ok(group);
             }
+            patience.wait(name)?;
             self.create_group(name, start()?)?;
         }
-        Err(fail!(DC_E_BUSY, "group \"{}\" keeps being deleted", name.escape_ascii()))
     }
 
     fn open_group(&self, name: &[u8]) -> Result<Option<Arc<Group>>> {

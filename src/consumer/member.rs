@@ -5,10 +5,10 @@ mod news;
 mod seek;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Core, Step, Turn};
 use crate::channel::group::Group;
+use crate::channel::groups::Patience;
 use crate::channel::User;
 use crate::engine::cursor::Claimed;
 use crate::engine::page::Look;
@@ -51,17 +51,19 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn join(shared: &User, name: &[u8], o: &SubscribeOptions) -> Result<Member> {
-        let mut tries = 0;
+        let mut patience = Patience::new(shared);
         // Bounded in practice: a round means that the group was deleted between finding and joining.
         loop {
             let start = || shared.resolve_start(o.start);
             let group = shared.find_or_create_group(name, start)?;
             let entry = match group.take_entry() {
                 Ok(entry) => entry,
-                // Whoever deletes the group holds all entries for a moment.
-                Err(e) if e.code() == DC_E_LIMIT && tries < 50 => {
-                    tries += 1;
-                    std::thread::sleep(Duration::from_millis(1));
+                // Whoever deletes the group holds all entries; by now perhaps not any more.
+                Err(e)
+                    if e.code() == DC_E_LIMIT
+                        && (patience.is_new() || group.being_deleted() || group.deleted()) =>
+                {
+                    patience.wait(name)?;
                     continue;
                 }
                 Err(e) => return Err(e),
