@@ -20,6 +20,7 @@ mod plant;
 mod pool;
 mod process;
 mod sigkill;
+mod suspend;
 #[allow(dead_code)]
 mod trace;
 #[allow(dead_code)]
@@ -45,6 +46,8 @@ enum Kind {
     Plant(plant::Arguments),
     /// Kill processes at random, and with kernel locks held
     Sigkill(sigkill::Arguments),
+    /// Suspend a process at any instruction: the others go on
+    Suspend(suspend::Arguments),
 }
 
 /// The last line of every kind.
@@ -62,5 +65,6 @@ fn main() -> Result<ExitCode> {
         Kind::Kill(a) => end("kill", kill::kill(&a)?),
         Kind::Plant(a) => end("plant", plant::plants(&a)?),
         Kind::Sigkill(a) => end("sigkill", sigkill::run(&a)?),
+        Kind::Suspend(a) => end("suspend", suspend::run(&a)?),
     })
 }

@@ -8,7 +8,7 @@
 //! the script the directory itself is compared with the image, so nothing is missed unnoticed.
 
 mod changes;
-mod decode;
+pub(crate) mod decode;
 mod syscalls;
 
 use std::collections::BTreeMap;
