@@ -203,7 +203,8 @@
  *   two kernels share. Do not copy, move or edit the files of a channel that is open; when none has
  *   it open, the directory may be moved, or copied as a whole.
  * - A file that somebody truncates while it is mapped raises SIGBUS, by the kernel's hand, unless
- *   DC_SIGBUS_GUARD is set. Any other damage to the files, accidental or malicious, is a code.
+ *   DC_SIGBUS_GUARD is set (and then dc_verify, which has no options, is guarded as well: the guard
+ *   is the process's). Any other damage to the files, accidental or malicious, is a code.
  * - Do not pthread_cancel a thread, or longjmp out of a signal handler, while it is in a call: use
  *   an interrupt.
  * - dlclose does not unload the library, its thread may be running.
@@ -372,8 +373,10 @@
 #define DC_PREPARED_ONLY 16
 
 // `flags` of dc_options: a channel file that somebody truncates while it is mapped gives
-// DC_E_CORRUPT instead of SIGBUS. Installs a SIGBUS handler for the process, which hands every
-// fault that is not the library's on to the handler that was there before.
+// DC_E_CORRUPT (a send or sync may give DC_E_POISONED) instead of SIGBUS, from then on and for every
+// handle that needs that file. Installs a SIGBUS handler for the process, which hands every fault
+// that is not the library's on to the handler that was there before; a thread that blocks SIGBUS,
+// or a program that replaces the handler later, has no guard.
 #define DC_SIGBUS_GUARD 32
 
 // `start` (default), and dc_seek: the oldest message kept.
@@ -1036,7 +1039,9 @@ DC_API void dc_consumer_close(struct dc_consumer *consumer);
 // - -EINTR: a signal handler ran during the wait; receive again.
 // - -ECANCELED: dc_interrupt.
 // - DC_E_CORRUPT: one message is damaged and skipped: out->position is set, out->data is NULL. The
-//   next call goes on behind it. It counts as handed out: acknowledge it like the others.
+//   next call goes on behind it. It counts as handed out: acknowledge it like the others. Where
+//   out->position is 0, somebody truncated a file of the channel (under DC_SIGBUS_GUARD only, else
+//   a signal): close the handle.
 // - DC_E_LIMIT: the handle holds max_unacked messages; acknowledge some.
 // - DC_E_ARGUMENT: consumer or out is NULL, or timeout_ms is below -1.
 DC_API DC_WARN_UNUSED

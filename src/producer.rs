@@ -24,7 +24,7 @@ use crate::error::{
 use crate::layout::control::KIND_PRODUCER;
 use crate::layout::page::UNIT;
 use crate::layout::position;
-use crate::options::{SIGBUS_GUARD, SYNC_ALWAYS};
+use crate::options::SYNC_ALWAYS;
 use crate::sync::planted;
 
 /// Sends messages. One thread at a time.
@@ -255,8 +255,8 @@ impl Producer {
     fn sent(&mut self, at: u64) -> Result<()> {
         self.sent = at;
         self.shared.message_made();
-        if self.shared.flags & SIGBUS_GUARD != 0
-            && self.page.as_ref().is_some_and(|p| p.file.lost())
+        if self.shared.guard
+            && (self.shared.lost() || self.page.as_ref().is_some_and(|p| p.file.lost()))
         {
             return Err(self.lost());
         }
@@ -272,7 +272,7 @@ impl Producer {
         self.shared.poison();
         fail!(
             DC_E_CORRUPT,
-            "{}: somebody cut a page file while it was mapped; the message is lost",
+            "{}: somebody cut a file of the channel while it was mapped; the message is lost",
             self.shared.path.display()
         )
     }

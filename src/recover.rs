@@ -95,7 +95,7 @@ fn recover_group(shared: &Shared, name: &str, newest: u64) -> Os<()> {
         return Ok(());
     }
     let header = {
-        let map = Map::new(&fd, group::HEADER, true, false)?;
+        let map = Map::new(&fd, group::HEADER, true, shared.guard)?;
         // SAFETY: page-aligned, of this length, used only while `map` lives.
         let mem = unsafe { Region::new(map.base(), map.len()) };
         let ours = group::read_name(&mem, &shared.uuid).is_some();

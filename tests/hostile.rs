@@ -150,6 +150,30 @@ fn the_channel_is_sound_where_nothing_is_wrong() {
     workload::all_is_well(&dir);
 }
 
+/// A count that a handle keeps of its held words is its own, whatever becomes of the words.
+#[test]
+fn held_words_from_nowhere() {
+    use disk_chan::{options::*, Channel, Message, Options, Received, SubscribeOptions};
+    let temp = Temp::new("held");
+    let dir = temp.0.join("channel");
+    let ch = Channel::open(&dir, &Options::default()).unwrap();
+    let mut p = ch.producer().unwrap();
+    (0..20).for_each(|i| p.send(&channel::body(i), 0).unwrap());
+    // One message a claim: the earlier ones are put aside.
+    let o = SubscribeOptions { ack: ACK_MANUAL, prefetch: 1, ..SubscribeOptions::default() };
+    let mut c = ch.subscribe(Some(channel::GROUP), &o).unwrap();
+    let mut m = Message::default();
+    (0..5).for_each(|_| assert!(matches!(c.recv(&mut m, 0), Ok(Received::Message))));
+    let group = format!("group-{:032x}", xxhash_rust::xxh3::xxh3_128(channel::GROUP));
+    let file = File::options().write(true).open(dir.join(group)).unwrap();
+    for i in 100..200 {
+        file.write_all_at(&((1 << 16 | 3u64) << 10 | 1).to_le_bytes(), 8192 + 8 * i).unwrap();
+    }
+    file.write_all_at(&200u64.to_le_bytes(), 4096 + 16).unwrap();
+    c.ack(m.position).unwrap();
+    assert!(matches!(c.recv(&mut m, 0), Ok(Received::Message)));
+}
+
 #[test]
 fn what_once_did_harm() {
     family("known");

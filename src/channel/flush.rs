@@ -48,7 +48,7 @@ impl Shared {
     /// [`DC_E_POISONED`] after an I/O failure.
     #[inline]
     pub(crate) fn check_poison(&self) -> Result<()> {
-        if self.ctl.load(POISONED, Acquire) != 0 {
+        if self.ctl.load(POISONED, Acquire) != 0 || self.lost() {
             return Err(poisoned(self));
         }
         Ok(())
@@ -64,14 +64,14 @@ impl Shared {
             let flushed = self.ctl.load(FLUSHED, Acquire) as u32;
             self.check_poison()?;
             if self.durable() >= target {
-                return Ok(());
+                return self.intact(());
             }
             if count != Some(flushed) {
                 (since, count) = (clock::now_ns(), Some(flushed));
             }
             let stalls = (clock::now_ns() - since) / (u64::from(self.stall_timeout_ms) * 1_000_000);
             let most = match self.try_flush(stalls)? {
-                true if self.durable() >= target => return Ok(()),
+                true if self.durable() >= target => return self.intact(()),
                 // Somebody in front is between claim and publication.
                 true if self.stands_still(&mut moved, &mut reached) => return Err(self.stuck()),
                 true => Duration::from_micros(50),

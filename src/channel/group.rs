@@ -23,13 +23,18 @@ pub(crate) struct Group {
     pub(super) owned: Mutex<[u64; 8]>,
     /// Held, with the kernel's lock, by whoever moves the group against its consumers.
     pub(super) seeking: Mutex<()>,
-    pub(super) _map: Map,
+    pub(super) map: Map,
 }
 
 impl Group {
     #[inline(always)]
     pub(crate) fn mem(&self) -> &Region {
         &self.view.0
+    }
+
+    /// Whether somebody cut the group's file under its mapping (known under `DC_SIGBUS_GUARD` only).
+    pub(crate) fn lost(&self) -> bool {
+        self.map.lost()
     }
 
     pub(crate) fn deleted(&self) -> bool {

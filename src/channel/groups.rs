@@ -180,7 +180,7 @@ impl Shared {
             generation: self.generation,
             seeking: Mutex::new(()),
             owned,
-            _map: map,
+            map,
         }))
     }
 

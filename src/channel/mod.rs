@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::consumer::Consumer;
 use crate::engine::page::Look;
-use crate::error::{fail, Error, Result, DC_E_ARGUMENT, DC_E_STATE};
+use crate::error::{fail, Error, Result, DC_E_ARGUMENT, DC_E_CORRUPT, DC_E_STATE};
 use crate::layout::page::Geometry;
 use crate::layout::{checksum, page_of, position, slot_of, Uuid};
 use crate::options::{
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) read_only: bool,
     /// Read-only, and nobody has recovered the channel since the machine started.
     unrecovered: bool,
-    guard: bool,
+    pub(crate) guard: bool,
     pub(crate) member: usize,
     /// The process (see `sys::fork`) this open belongs to.
     pub(crate) generation: u64,
@@ -88,6 +88,23 @@ impl Shared {
     /// Whether somebody cut the channel file under its mapping (known under `DC_SIGBUS_GUARD` only).
     pub(crate) fn lost(&self) -> bool {
         self.map.lost()
+    }
+
+    /// Nothing that was made of the zeros in place of a cut file is a result.
+    pub(crate) fn intact<T>(&self, value: T) -> Result<T> {
+        if self.lost() {
+            return Err(self.cut());
+        }
+        Ok(value)
+    }
+
+    #[cold]
+    pub(crate) fn cut(&self) -> Error {
+        fail!(
+            DC_E_CORRUPT,
+            "{}: somebody cut a file of the channel while it was mapped",
+            self.path.display()
+        )
     }
 
     pub(crate) fn os_dir(&self, errno: i32, what: &str) -> Error {
@@ -177,6 +194,7 @@ impl Channel {
     /// Open the channel at `path`, creating it where there is none (see [`Options::flags`]).
     pub fn open(path: &Path, options: &Options) -> Result<Channel> {
         let channel = Channel(User::new(Arc::new(open::open(path, options)?)));
+        channel.0.intact(())?;
         let idle = channel.0.idle_maps();
         channel.0.pages.lock().provide(idle);
         if channel.0.durability == SYNC_INTERVAL && !channel.0.read_only {
@@ -198,7 +216,7 @@ impl Channel {
     /// The channel's figures.
     pub fn stats(&self) -> Result<ChannelInfo> {
         self.check(false)?;
-        self.0.channel_info()
+        self.0.channel_info().and_then(|info| self.0.intact(info))
     }
 
     /// Put everything published, and all acknowledgements, on stable storage.
@@ -207,14 +225,15 @@ impl Channel {
         let deadline = deadline(timeout_ms)?;
         let end = self.0.end()?;
         self.0.flush_to(end, deadline, flush::Waiter::Channel)?;
-        self.0.flush_groups()
+        self.0.flush_groups()?;
+        self.0.intact(())
     }
 
     /// A group's figures.
     pub fn group_stats(&self, name: &[u8]) -> Result<GroupInfo> {
         self.check(false)?;
         let group = self.0.find_group(name)?;
-        self.0.group_info(&group)
+        self.0.group_info(&group).and_then(|info| self.0.intact(info))
     }
 
     /// The first group name after `after` in byte order; `-ENOENT` when there is none.
@@ -239,13 +258,14 @@ impl Channel {
     /// A new producer.
     pub fn producer(&self) -> Result<Producer> {
         self.check(true)?;
-        Producer::new(self.0.clone())
+        Producer::new(self.0.clone()).and_then(|producer| self.0.intact(producer))
     }
 
     /// A new consumer of a group, or an observer where `group` is `None`.
     pub fn subscribe(&self, group: Option<&[u8]>, options: &SubscribeOptions) -> Result<Consumer> {
         self.check(group.is_some())?;
-        Consumer::new(self.0.clone(), group, options)
+        let consumer = Consumer::new(self.0.clone(), group, options)?;
+        consumer.intact().map(|()| consumer)
     }
 
     fn check(&self, writing: bool) -> Result<()> {

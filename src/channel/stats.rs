@@ -115,6 +115,9 @@ impl Shared {
             unacked += held;
             waiting += ahead;
         }
+        if group.lost() {
+            return Err(self.cut());
+        }
         Ok(GroupInfo {
             position,
             lag: self.contents(position, false)?.0 + waiting,

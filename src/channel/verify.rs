@@ -7,18 +7,24 @@ use super::{open, Shared};
 use crate::engine::page::Look;
 use crate::error::Result;
 use crate::layout::{is_group_file, page_number, page_of, position};
-use crate::options::{Options, VerifyInfo, CHECKSUM_ON, READ_ONLY};
+use crate::options::{Options, VerifyInfo, CHECKSUM_ON, READ_ONLY, SIGBUS_GUARD};
+use crate::sys::sigbus;
 
 /// Check the channel at `path`.
 pub(super) fn verify(path: &Path) -> Result<VerifyInfo> {
-    let shared = open::open(path, &Options { flags: READ_ONLY, ..Options::default() })?;
+    // Its own open has no options; what the process asked for holds here too.
+    let guard = if sigbus::installed() { SIGBUS_GUARD } else { 0 };
+    let shared = open::open(path, &Options { flags: READ_ONLY | guard, ..Options::default() })?;
     let mut info = VerifyInfo::default();
     let names = shared.dir.list().map_err(|e| shared.os_dir(e, "list"))?;
     let mut pages: Vec<u64> = names.iter().filter_map(|n| page_number(n)).collect();
     pages.sort_unstable();
     for number in pages.into_iter().filter(|&n| n <= shared.newest()) {
         match shared.pin(number) {
-            Ok(Pinned::Page(page)) => verify_page(&shared, &page, &mut info),
+            Ok(Pinned::Page(page)) => {
+                verify_page(&shared, &page, &mut info);
+                info.corrupt += u64::from(page.file.lost());
+            }
             Ok(Pinned::Missing) => {}
             Ok(Pinned::Damaged) => info.corrupt += 1,
             Err(e) => return Err(e),
@@ -27,7 +33,7 @@ pub(super) fn verify(path: &Path) -> Result<VerifyInfo> {
     for name in names.iter().filter(|n| is_group_file(n)) {
         verify_group(&shared, name, &mut info)?;
     }
-    Ok(info)
+    shared.intact(info)
 }
 
 fn verify_page(shared: &Shared, page: &super::pages::Page, info: &mut VerifyInfo) {

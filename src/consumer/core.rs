@@ -7,7 +7,7 @@ use crate::engine::abandoned::Watch;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_CORRUPT};
 use crate::layout::{page_of, position, slot_of};
-use crate::options::{Message, MESSAGE_REDELIVERED, SIGBUS_GUARD};
+use crate::options::{Message, MESSAGE_REDELIVERED};
 use crate::sync::planted;
 use crate::sys::clock;
 
@@ -124,7 +124,7 @@ impl Core {
     }
 
     pub(super) fn lost(&self) -> bool {
-        self.shared.flags & SIGBUS_GUARD != 0
+        self.shared.guard
             && (self.shared.lost() || self.page.as_ref().is_some_and(|p| p.file.lost()))
     }
 

@@ -207,13 +207,25 @@ impl Consumer {
             Source::Observer(o) => o.step(&mut self.core, out),
         };
         match step {
-            // The zeros that stand for a page cut away look like nothing.
-            Ok(Step::Nothing { .. }) if self.core.lost() => Err(fail!(
-                DC_E_CORRUPT,
-                "{}: somebody cut a file of the channel while it was mapped",
-                self.core.shared.path.display()
-            )),
+            // The zeros that stand for a page cut away look like nothing, those for a group like a
+            // group at its beginning.
+            Ok(Step::Nothing { .. }) if self.core.lost() => Err(self.core.shared.cut()),
+            Ok(step) if self.core.shared.guard => match self.intact() {
+                Ok(()) => Ok(step),
+                Err(e) => {
+                    *out = Message::default();
+                    Err(e)
+                }
+            },
             step => step,
+        }
+    }
+
+    /// Fails where somebody cut a file whose words this handle goes by (known under the guard only).
+    pub(crate) fn intact(&self) -> Result<()> {
+        match &self.source {
+            Source::Member(m) if m.group.lost() => Err(self.core.shared.cut()),
+            _ => self.core.shared.intact(()),
         }
     }
 
@@ -297,14 +309,15 @@ impl Consumer {
         }
         member.ack(position);
         self.core.shared.room_made();
-        Ok(())
+        self.intact()
     }
 
     /// Give back everything this handle holds unacknowledged, for redelivery.
     pub fn nack(&mut self) -> Result<()> {
         self.core.handle.check_fork()?;
         let (core, member) = self.member("dc_nack")?;
-        member.nack(core)
+        member.nack(core)?;
+        self.intact()
     }
 
     /// Move the whole group, or this observer, to the first message at or after `position`.
@@ -319,7 +332,8 @@ impl Consumer {
         match &mut self.source {
             Source::Member(m) => m.seek(&mut self.core, position),
             Source::Observer(o) => o.seek(&mut self.core, position),
-        }
+        }?;
+        self.intact()
     }
 
     /// This consumer's figures.
@@ -329,6 +343,7 @@ impl Consumer {
             Source::Member(m) => m.stats(&self.core)?,
             Source::Observer(o) => o.stats(&self.core)?,
         };
+        self.intact()?;
         let Core { redelivered, corrupt, .. } = self.core;
         Ok(ConsumerInfo { redelivered, corrupt, ..info })
     }

@@ -158,7 +158,9 @@ pub unsafe extern "C" fn dc_consumer_close(consumer: *mut dc_consumer) {
 /// - -EINTR: a signal handler ran during the wait; receive again.
 /// - -ECANCELED: dc_interrupt.
 /// - DC_E_CORRUPT: one message is damaged and skipped: out->position is set, out->data is NULL. The
-///   next call goes on behind it. It counts as handed out: acknowledge it like the others.
+///   next call goes on behind it. It counts as handed out: acknowledge it like the others. Where
+///   out->position is 0, somebody truncated a file of the channel (under DC_SIGBUS_GUARD only, else
+///   a signal): close the handle.
 /// - DC_E_LIMIT: the handle holds max_unacked messages; acknowledge some.
 /// - DC_E_ARGUMENT: consumer or out is NULL, or timeout_ms is below -1.
 #[no_mangle]

@@ -46,8 +46,10 @@ pub const DC_NO_THREAD: u32 = 8;
 /// milliseconds); without a prepared page it returns DC_AGAIN. For real-time threads.
 pub const DC_PREPARED_ONLY: u32 = 16;
 /// `flags` of dc_options: a channel file that somebody truncates while it is mapped gives
-/// DC_E_CORRUPT instead of SIGBUS. Installs a SIGBUS handler for the process, which hands every
-/// fault that is not the library's on to the handler that was there before.
+/// DC_E_CORRUPT (a send or sync may give DC_E_POISONED) instead of SIGBUS, from then on and for every
+/// handle that needs that file. Installs a SIGBUS handler for the process, which hands every fault
+/// that is not the library's on to the handler that was there before; a thread that blocks SIGBUS,
+/// or a program that replaces the handler later, has no guard.
 pub const DC_SIGBUS_GUARD: u32 = 32;
 
 /// `start` (default), and dc_seek: the oldest message kept.

@@ -88,6 +88,8 @@ struct Previous(UnsafeCell<MaybeUninit<libc::sigaction>>);
 // SAFETY: written under `INSTALL` before the handler that reads it is installed, then never again.
 unsafe impl Sync for Previous {}
 static PREVIOUS: Previous = Previous(UnsafeCell::new(MaybeUninit::uninit()));
+/// The handler before us asked to be called once, and was.
+static SPENT: AtomicBool = AtomicBool::new(false);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 static INSTALL: Mutex<()> = Mutex::new(());
 
@@ -140,6 +142,11 @@ pub fn install() -> Os<()> {
     }
     INSTALLED.store(true, Ordering::Release);
     Ok(())
+}
+
+/// Whether the handler was installed: some open of this process asked for the guard.
+pub fn installed() -> bool {
+    INSTALLED.load(Ordering::Acquire)
 }
 
 fn is_function(action: &libc::sigaction) -> bool {
@@ -205,7 +212,8 @@ fn absorb(info: *mut libc::siginfo_t) -> bool {
 fn chain(signal: c_int, code: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: written before this handler was installed.
     let previous = unsafe { (*PREVIOUS.0.get()).assume_init_ref() };
-    if is_function(previous) {
+    let once = previous.sa_flags & libc::SA_RESETHAND != 0;
+    if is_function(previous) && !(once && SPENT.swap(true, Ordering::Relaxed)) {
         // SAFETY: what sigaction returned is such a function, of the kind its flags say.
         unsafe {
             if previous.sa_flags & libc::SA_SIGINFO != 0 {

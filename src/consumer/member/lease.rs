@@ -101,7 +101,8 @@ impl Member {
             }
         }
         if self.held > 0 {
-            self.held -= drop_held(&self.group, self.entry, position);
+            // The words are everybody's to damage, the count is this handle's.
+            self.held -= drop_held(&self.group, self.entry, position).min(self.held);
             if self.held == 0 {
                 self.group.mem().store(entry_at(self.entry) + HELD_TOP, 0, Release);
             }
