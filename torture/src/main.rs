@@ -13,6 +13,7 @@ mod calls;
 mod driver;
 #[allow(dead_code)]
 mod history;
+mod hostile;
 mod kill;
 mod payload;
 mod plant;
@@ -42,6 +43,10 @@ struct Arguments {
 enum Kind {
     /// Kill a process at every instruction of its calls (counts images)
     Kill(kill::Arguments),
+    /// Every bit, value and length of a channel's files
+    Hostile(hostile::Arguments),
+    /// A hostile writer beside those who use the channel
+    HostileLive(hostile::live::Arguments),
     /// Build the library with one bug at a time and see that somebody notices
     Plant(plant::Arguments),
     /// Kill processes at random, and with kernel locks held
@@ -63,6 +68,8 @@ fn end(kind: &str, tally: pool::Tally) -> ExitCode {
 fn main() -> Result<ExitCode> {
     Ok(match Arguments::parse().kind {
         Kind::Kill(a) => end("kill", kill::kill(&a)?),
+        Kind::Hostile(a) => end("hostile", hostile::run(&a)?),
+        Kind::HostileLive(a) => end("hostile-live", hostile::live::run(&a)?),
         Kind::Plant(a) => end("plant", plant::plants(&a)?),
         Kind::Sigkill(a) => end("sigkill", sigkill::run(&a)?),
         Kind::Suspend(a) => end("suspend", suspend::run(&a)?),
