@@ -172,17 +172,13 @@ impl Handle {
                 _ => Slept::Again { woken: false },
             };
         };
-        let (ctl, at) = (&self.shared.ctl, handle_at(index) + ASLEEP);
-        // S-SLEEP
-        ctl.store(at, 1, SeqCst);
-        self.set.enter(ctl, index);
+        let ctl = &self.shared.ctl;
         let mut wake = Wake::Changed;
-        if !ready() && !self.signal.interrupted.load(SeqCst) {
-            wake = futex::wait(ctl.futex(at), 1, most);
-        }
-        ctl.store(at, 0, SeqCst);
-        let armed = ctl.load(handle_at(index) + ARMED, SeqCst) != 0;
-        let woken = if armed { false } else { !self.set.take(ctl, index) };
+        let woken = self.set.sleep(ctl, index, || {
+            if !ready() && !self.signal.interrupted.load(SeqCst) {
+                wake = futex::wait(ctl.futex(handle_at(index) + ASLEEP), 1, most);
+            }
+        });
         match wake {
             Wake::Interrupted => Slept::Signalled,
             _ => Slept::Again { woken },
@@ -228,9 +224,7 @@ impl Handle {
         };
         fd.drain();
         if let Some(index) = self.index {
-            // S-SLEEP
-            self.shared.ctl.store(handle_at(index) + ARMED, 1, SeqCst);
-            self.set.enter(&self.shared.ctl, index);
+            self.set.arm(&self.shared.ctl, index);
         } else {
             self.signal.armed.store(true, SeqCst);
         }

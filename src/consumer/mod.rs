@@ -229,9 +229,26 @@ impl Consumer {
         }
     }
 
-    /// Wait for a message.
+    /// Wait for a message, and pass on a wake that was spent on this handle if it leaves news behind, or
+    /// takes none.
     #[cold]
     fn recv_slow(&mut self, out: &mut Message, timeout_ms: i32, pending: bool) -> Result<Received> {
+        let received = self.recv_waiting(out, timeout_ms, pending);
+        let took = matches!(received, Ok(Received::Message));
+        if std::mem::take(&mut self.core.woken) && (!took || self.source.ready(&self.core)) {
+            if let Source::Member(m) = &self.source {
+                self.core.shared.wake_group(&m.group);
+            }
+        }
+        received
+    }
+
+    fn recv_waiting(
+        &mut self,
+        out: &mut Message,
+        timeout_ms: i32,
+        pending: bool,
+    ) -> Result<Received> {
         let until = deadline(timeout_ms)?;
         let mut pending = pending;
         let mut spins = if timeout_ms == 0 { 0 } else { SPINS };
@@ -252,7 +269,6 @@ impl Consumer {
                 let (core, source) = (&self.core, &self.source);
                 let news = !armed && core.handle.has_fd() && core.handle.arm(|| source.ready(core));
                 if !news {
-                    self.pass_wake_on();
                     return Err(Error::silent(DC_AGAIN));
                 }
                 // Once: should the news be gone again, the descriptor is readable for nothing.
@@ -263,32 +279,16 @@ impl Consumer {
                 match core.handle.sleep(most.min(until.left()), || source.ready(core)) {
                     Slept::Signalled => {
                         self.core.woken = true;
-                        self.pass_wake_on();
                         return Err(Error::silent(-libc::EINTR));
                     }
                     Slept::Again { woken } => self.core.woken |= woken,
                 }
             }
             match self.step(out)? {
-                Step::Message => {
-                    if self.core.woken && self.source.ready(&self.core) {
-                        self.pass_wake_on();
-                    }
-                    self.core.woken = false;
-                    return Ok(Received::Message);
-                }
+                Step::Message => return Ok(Received::Message),
                 Step::EndOfPage => return Ok(Received::EndOfPage),
                 Step::Lagged => return Ok(Received::Lagged),
                 Step::Nothing { pending: p } => pending = p,
-            }
-        }
-    }
-
-    /// A wake was spent on this handle, which does not take (all of) what it was for.
-    fn pass_wake_on(&mut self) {
-        if std::mem::take(&mut self.core.woken) {
-            if let Source::Member(m) = &self.source {
-                self.core.shared.wake_group(&m.group);
             }
         }
     }

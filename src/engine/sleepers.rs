@@ -6,7 +6,9 @@
 //! which the sleeper misses the message *and* the waker misses the bit would need each side's read to
 //! come before the other side's write.
 
-use crate::layout::control::{HANDLES, ROOM_WAITERS, SLEEPERS, SLEEPING, WAITING};
+use crate::layout::control::{
+    handle_at, ARMED, ASLEEP, HANDLES, ROOM_WAITERS, SIGNAL, SLEEPERS, SLEEPING, TAG, WAITING,
+};
 use crate::sync::{planted, Acquire, Memory, SeqCst};
 
 /// One of the two sets of bits.
@@ -29,12 +31,67 @@ impl Set {
     }
 
     /// Whether news is for everybody of the set, not for one of each group.
-    pub(crate) fn wakes_all(self) -> bool {
+    fn wakes_all(self) -> bool {
         self.bits == ROOM_WAITERS
     }
 
-    /// Announce a sleeper; its flag was set before.
-    pub(crate) fn enter<M: Memory>(self, mem: &M, index: usize) {
+    /// Announce a sleeper and have it `wait` (unless there is news by now) while its flag is 1; true: somebody took
+    /// its bit to wake it.
+    pub(crate) fn sleep<M: Memory>(self, mem: &M, index: usize, wait: impl FnOnce()) -> bool {
+        let at = handle_at(index);
+        // S-SLEEP
+        mem.store(at + ASLEEP, 1, SeqCst);
+        self.enter(mem, index);
+        wait();
+        mem.store(at + ASLEEP, 0, SeqCst);
+        // The bit of one whose descriptor is armed stays for that.
+        mem.load(at + ARMED, SeqCst) == 0 && !self.take(mem, index)
+    }
+
+    /// Announce that a descriptor wants a signal; the caller looks for news once more.
+    pub(crate) fn arm<M: Memory>(self, mem: &M, index: usize) {
+        // S-SLEEP
+        mem.store(handle_at(index) + ARMED, 1, SeqCst);
+        self.enter(mem, index);
+    }
+
+    /// Wake sleepers: one of each group (all those that wait for room), and every armed descriptor; of one
+    /// tag only, if given. `rouse` ends a sleep, unless there was none (false). True: once more.
+    #[must_use]
+    pub(crate) fn wake<M: Memory>(
+        self,
+        mem: &M,
+        tag: Option<u64>,
+        mut rouse: impl FnMut(usize) -> bool,
+        mut signal: impl FnMut(usize),
+    ) -> bool {
+        let mut woken = [0; 64];
+        let mut groups = 0;
+        self.scan(mem, |index| {
+            let at = handle_at(index);
+            let its = mem.load(at + TAG, Acquire);
+            if tag.is_some_and(|t| t != its) {
+                return;
+            }
+            if mem.load(at + ARMED, SeqCst) != 0 {
+                if self.take(mem, index) {
+                    rouse(index);
+                    signal(index);
+                }
+                return;
+            }
+            if !self.wakes_all() && woken[..groups].contains(&its) {
+                return;
+            }
+            if self.take(mem, index) && rouse(index) && groups < woken.len() {
+                woken[groups] = its;
+                groups += 1;
+            }
+        })
+    }
+
+    /// Set a handle's bit and the summary.
+    fn enter<M: Memory>(self, mem: &M, index: usize) {
         let word = index / 64;
         mem.or(self.bits + 8 * word, 1 << (index % 64), SeqCst);
         if !planted!("summary_unset") {
@@ -51,8 +108,7 @@ impl Set {
     /// Call `visit` for every handle whose bit is set, and drop summary bits of words found empty.
     /// True: somebody came in while a summary bit was down, so that other wakers may have missed it:
     /// the caller acts for them and scans again.
-    #[must_use]
-    pub(crate) fn scan<M: Memory>(self, mem: &M, mut visit: impl FnMut(usize)) -> bool {
+    fn scan<M: Memory>(self, mem: &M, mut visit: impl FnMut(usize)) -> bool {
         let mut again = false;
         let mut words = mem.load(self.summary, SeqCst) & ((1 << (HANDLES / 64)) - 1);
         while words != 0 {
@@ -75,4 +131,38 @@ impl Set {
         }
         again
     }
+}
+
+/// Clear the flag of a sleeper whose bit was taken; false: it was not set.
+pub(crate) fn clear<M: Memory>(mem: &M, index: usize) -> bool {
+    mem.swap(handle_at(index) + ASLEEP, 0, SeqCst) != 0
+}
+
+/// A descriptor is about to be written by its own process: it counts as told. An arming that this
+/// overtakes is followed by the signal, so it costs a look and loses nothing.
+pub(crate) fn told<M: Memory>(mem: &M, index: usize) {
+    mem.store(handle_at(index) + ARMED, 0, SeqCst);
+}
+
+/// Ask the process of a descriptor to write it. A waker that dies before it asked leaves the descriptor
+/// armed, for the scan.
+pub(crate) fn ask<M: Memory>(mem: &M, index: usize) {
+    mem.store(handle_at(index) + SIGNAL, 1, SeqCst);
+}
+
+/// The descriptor's process: whether to write it, and then it counts as told. Asked to, or (in a `scan`) because
+/// it is armed and there is news.
+pub(crate) fn answer<M: Memory>(
+    mem: &M,
+    index: usize,
+    scan: bool,
+    news: impl FnOnce() -> bool,
+) -> bool {
+    let asked = mem.swap(handle_at(index) + SIGNAL, 0, SeqCst) != 0;
+    let armed = scan && mem.load(handle_at(index) + ARMED, SeqCst) != 0;
+    let due = asked || (armed && news());
+    if due {
+        told(mem, index);
+    }
+    due
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Signal;
 use crate::channel::Shared;
-use crate::engine::sleepers::{Set, FOR_MESSAGES};
-use crate::layout::control::{handle_at, member_at, ARMED, ASLEEP, HANDLES, MEMBER, SIGNAL, TAG};
+use crate::engine::sleepers::{self, Set, FOR_MESSAGES};
+use crate::layout::control::{handle_at, member_at, ASLEEP, HANDLES, MEMBER};
 use crate::sync::{Acquire, Memory, Region, SeqCst};
 use crate::sys::futex::{self};
 
@@ -15,56 +15,27 @@ impl Shared {
     #[cold]
     pub(crate) fn wake(&self, set: Set, tag: Option<u64>) {
         // Bounded: each further round means that a sleeper came in during the last one.
-        while self.wake_round(set, tag) {}
-    }
-
-    fn wake_round(&self, set: Set, tag: Option<u64>) -> bool {
-        let mut woken = [0; 64];
-        let mut groups = 0;
-        let all = set.wakes_all();
-        set.scan(&self.ctl, |index| {
-            let at = handle_at(index);
-            let its = self.ctl.load(at + TAG, Acquire);
-            if tag.is_some_and(|t| t != its) {
-                return;
-            }
-            if self.ctl.load(at + ARMED, SeqCst) != 0 {
-                if set.take(&self.ctl, index) {
-                    self.rouse(index);
-                    self.signal(index);
-                }
-                return;
-            }
-            if !all && woken[..groups].contains(&its) {
-                return;
-            }
-            if set.take(&self.ctl, index) && self.rouse(index) && groups < woken.len() {
-                woken[groups] = its;
-                groups += 1;
-            }
-        })
+        while set.wake(&self.ctl, tag, |index| self.rouse(index), |index| self.signal(index)) {}
     }
 
     /// Wake a sleeper whose bit was taken; false: nobody was asleep there.
     fn rouse(&self, index: usize) -> bool {
-        let at = handle_at(index) + ASLEEP;
-        self.ctl.swap(at, 0, SeqCst) != 0 && futex::wake(self.ctl.futex(at), 1) > 0
+        let futex = self.ctl.futex(handle_at(index) + ASLEEP);
+        sleepers::clear(&self.ctl, index) && futex::wake(futex, 1) > 0
     }
 
     /// Signal an armed descriptor: at once if it is ours, else by its process's library thread. It
-    /// counts as told (no longer armed) just before it is written, by the process that writes it: an
-    /// arming that this overtakes is followed by the signal, so it costs a look and loses nothing; and a
-    /// waker that dies before it has made its request leaves the descriptor armed, for the thread's scan.
+    /// counts as told (no longer armed) just before it is written, by the process that writes it.
     fn signal(&self, index: usize) {
         let at = handle_at(index);
         let member = self.ctl.load(at + MEMBER, Acquire) as usize;
         if member == self.member {
-            self.ctl.store(at + ARMED, 0, SeqCst);
+            sleepers::told(&self.ctl, index);
             if let Some(signal) = &self.handles.lock().signals[index] {
                 signal.raise();
             }
         } else if member < crate::layout::control::MEMBERS {
-            self.ctl.store(at + SIGNAL, 1, SeqCst);
+            sleepers::ask(&self.ctl, index);
             self.nudge(member);
         }
     }
@@ -95,19 +66,14 @@ impl Shared {
             table.signals.iter().enumerate().filter_map(|(i, s)| Some((i, with_fd(s)?))).collect()
         };
         for (index, signal) in signals {
-            let (asked, armed) = if self.read_only {
-                (false, signal.armed.load(SeqCst))
-            } else {
-                let at = handle_at(index);
-                let asked = self.ctl.swap(at + SIGNAL, 0, SeqCst) != 0;
-                (asked, scan && self.ctl.load(at + ARMED, SeqCst) != 0)
-            };
             let ready = || signal.watch.lock().as_ref().is_some_and(|ready| ready());
-            if asked || (armed && ready()) {
+            let due = if self.read_only {
+                signal.armed.load(SeqCst) && ready()
+            } else {
+                sleepers::answer(&self.ctl, index, scan, ready)
+            };
+            if due {
                 signal.armed.store(false, SeqCst);
-                if !self.read_only {
-                    self.ctl.store(handle_at(index) + ARMED, 0, SeqCst);
-                }
                 signal.raise();
             }
         }
