@@ -24,6 +24,9 @@ use crate::sys::{fork, lock};
 
 /// The byte of a page file that pins lock, beyond its end.
 pub(crate) const LOCK_PIN: u64 = 1 << 40;
+/// The byte whose lock is needed to ask for the write lock on the other one, so that nobody has that, not even for a
+/// moment, on a file that is a page in use.
+pub(crate) const LOCK_TAKE: u64 = LOCK_PIN + 1;
 /// Payload is populated in pieces of this many bytes ahead of the writers.
 const POPULATE_STEP: usize = 2 << 20;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::pages::{clear_slots, PageFile, LOCK_PIN};
+use crate::channel::pages::{clear_slots, PageFile, LOCK_PIN, LOCK_TAKE};
 use crate::channel::Shared;
 use crate::error::{fail, Error, Result, DC_E_LIMIT};
 use crate::layout::control::{LOCK_PREPARE, RECOVERIES};
@@ -114,18 +114,21 @@ impl Shared {
             let Ok(fd) = self.dir.open_file(&name, true) else {
                 return Ok(());
             };
-            // Some pins last for a moment only (a count, a flush): worth a moment's wait.
-            let free = (0..4).any(|round| {
-                if round > 0 {
-                    std::thread::sleep(Duration::from_micros(100));
-                }
-                lock::try_exclusive(&fd, LOCK_PIN, 1).unwrap_or(false)
-            });
-            // Another preparer may have made it another page between opening and locking.
+            // Another preparer may have made it another page between opening and locking. With this
+            // lock, and the name seen after it, nobody does: those who pin never meet ours.
+            let taken = lock::try_exclusive(&fd, LOCK_TAKE, 1).unwrap_or(false);
             let inode = fd.stat().map(|s| s.ino);
             if self.dir.stat_of(&name).map(|s| s.ino) != inode {
                 return Ok(());
             }
+            // Some pins last for a moment only (a count, a flush): worth a moment's wait.
+            let free = taken
+                && (0..4).any(|round| {
+                    if round > 0 {
+                        std::thread::sleep(Duration::from_micros(100));
+                    }
+                    lock::try_exclusive(&fd, LOCK_PIN, 1).unwrap_or(false)
+                });
             let whole = |s: file::Stat| s.size == self.geometry.file_len() && s.links == 1;
             let free = free || planted!("pins_ignored");
             let usable = free && dropped && fd.stat().is_ok_and(whole);
@@ -148,7 +151,7 @@ impl Shared {
         let err = |e: i32| self.os_page(e, "create", number);
         let fd = self.dir.create_new(&name).map_err(err)?;
         let made = (|| -> Os<()> {
-            lock::try_exclusive(&fd, LOCK_PIN, 1)?;
+            lock::try_exclusive(&fd, LOCK_PIN, 2)?;
             fd.chmod(self.mode)?;
             if planted!("pages_are_holes") {
                 return fd.set_len(self.geometry.file_len());
