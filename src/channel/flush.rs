@@ -12,15 +12,15 @@ use super::handles::Handle;
 use super::pages::{Page, Pinned};
 use super::{Deadline, Shared};
 use crate::engine::abandoned::Watch;
+use crate::engine::durable;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_CORRUPT, DC_E_POISONED};
 use crate::layout::control::{
-    ABANDONED, DURABLE, DURABLE_THEN, FLUSHED, FLUSHING, LOCK_FLUSH, LOCK_FLUSH_BESIDE, MARK,
-    NAMED, POISONED,
+    ABANDONED, DURABLE, DURABLE_THEN, FLUSHED, LOCK_FLUSH, LOCK_FLUSH_BESIDE, MARK, NAMED, POISONED,
 };
 use crate::layout::{page_of, position, slot_of};
 use crate::options::CHECKSUM_OFF;
-use crate::sync::{planted, AcqRel, Acquire, Memory, Release, SeqCst};
+use crate::sync::{planted, AcqRel, Acquire, Memory, SeqCst};
 use crate::sys::{clock, futex, lock};
 
 /// Who waits for a flush, which says what may end its wait.
@@ -146,11 +146,10 @@ impl Shared {
         self.check_poison()?;
         let from = self.durable();
         let to = self.published(from, watch)?;
-        let unsure = self.ctl.swap(FLUSHING, 1, SeqCst) != 0;
         if planted!("durable_early") {
             self.ctl.raise(DURABLE, to, AcqRel);
         }
-        if to > from || unsure {
+        let write = |unsure| {
             if let Err(e) = self.flush_pages(from, to, unsure) {
                 return Err(match e {
                     // Nothing failed on the disk; the next flush takes the same range again.
@@ -178,12 +177,14 @@ impl Shared {
                     return Err(poisoned(self));
                 }
             }
-            self.ctl.raise(DURABLE, to, AcqRel);
-        }
-        if locked {
-            self.ctl.store(FLUSHING, 0, Release);
-        }
-        Ok(())
+            Ok(())
+        };
+        // One who flushes beside holds a lock while it lives.
+        let last = || {
+            let beside = lock::held_by_other(&self.file, LOCK_FLUSH_BESIDE, 65);
+            locked && self.beside.try_lock().is_some() && beside == Ok(false)
+        };
+        durable::flush(&self.ctl, from, to, write, last)
     }
 
     fn flush_pages(

@@ -1,5 +1,7 @@
 //! One group: its entries and who owns them, its floor, the right to move it.
 
+use std::time::Duration;
+
 use crate::engine::cursor::GroupView;
 use crate::error::{fail, Error, Result, DC_E_LIMIT};
 use crate::layout::group::{
@@ -134,11 +136,21 @@ impl Group {
         lock::unlock(&self.fd, LOCK_ENTRIES + entry as u64, 1);
     }
 
-    /// The right to move the group, alone among all processes; `None`: somebody else has it.
+    /// The right to move the group without holding anything in it, alone among all processes; `None`:
+    /// somebody else has it, for longer than it takes to drop a page.
     pub(crate) fn try_seek(&self) -> Option<Seek<'_>> {
-        let local = self.seeking.try_lock()?;
-        let locked = lock::try_exclusive(&self.fd, LOCK_SEEK, 1).unwrap_or(false);
-        locked.then_some(Seek { group: self, _local: local })
+        for round in 0..20 {
+            if round > 0 {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            let Some(local) = self.seeking.try_lock() else {
+                continue;
+            };
+            if lock::try_exclusive(&self.fd, LOCK_SEEK, 1).unwrap_or(false) {
+                return Some(Seek { group: self, _local: local });
+            }
+        }
+        None
     }
 
     /// Own an idle entry as a consumer.

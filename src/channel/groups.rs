@@ -214,9 +214,11 @@ impl Shared {
         self.joined();
         // A page may have been dropped between choosing the start and joining: it was not kept for us.
         if let Some(group) = self.open_group(name)? {
+            // Without it, whoever receives finds the page missing, and moves on.
+            let still = group.try_seek();
             for _ in 0..1000 {
                 let (c, oldest) = (group.view.cursor(), position(self.window().oldest, 0));
-                if c.position >= oldest || group.view.move_cursor(c, oldest) {
+                if still.is_none() || c.position >= oldest || group.view.move_cursor(c, oldest) {
                     break;
                 }
             }

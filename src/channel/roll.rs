@@ -171,8 +171,7 @@ impl Shared {
             if planted!("losses_uncounted") {
                 return true;
             }
-            groups.iter().for_each(|g| self.pass_over(g, page, position(next, 0)));
-            true
+            groups.iter().all(|g| self.pass_over(g, page, position(next, 0)))
         };
         if !self.with_groups(w.groups, leave)? {
             return Ok(false);
@@ -197,22 +196,35 @@ impl Shared {
         }
     }
 
-    /// Take a lagging group over the rest of a page that is about to go, and count what it loses.
-    fn pass_over(&self, group: &Group, page: &Page, to: u64) {
+    /// Take a lagging group over the rest of a page that is about to go, and count what it loses; false:
+    /// it sought back meanwhile, and must not lose anything.
+    fn pass_over(&self, group: &Group, page: &Page, to: u64) -> bool {
+        let behind = || group.view.cursor().position >= position(page.number() + 1, 0);
+        if behind() {
+            return true;
+        }
+        // Held by somebody suspended in a seek: the consumers find the page missing, and move on.
+        let Some(_still) = group.try_seek() else {
+            return true;
+        };
         // Bounded: a failed move means that a consumer claimed, and a page has 65,535 slots.
         for _ in 0..=65_536 {
             let c = group.view.cursor();
-            if c.position >= position(page.number() + 1, 0) {
-                return;
+            if behind() {
+                return true;
             }
             let from =
                 if c.position < position(page.number(), 0) { 0 } else { slot_of(c.position) };
             let lost = page.view.messages_from(from);
+            if lost > 0 && self.retains(group) {
+                return false;
+            }
             if group.view.move_cursor(c, to) {
                 group.note_gap(lost, to);
-                return;
+                return true;
             }
         }
+        true
     }
 
     /// Carry the count of messages over to the next page, where known.

@@ -8,7 +8,7 @@ use super::Shared;
 use crate::engine::page::Look;
 use crate::error::Result;
 use crate::layout::control::{ABANDONED, DISCARDED, POISONED, RECOVERIES};
-use crate::layout::group::{held, held_at, Lease, LOST, REDELIVERED};
+use crate::layout::group::{Lease, LOST, REDELIVERED};
 use crate::layout::page::{BASE_AT, BYTES_AT};
 use crate::layout::superblock::VERSION;
 use crate::layout::{is_ours, page_of, position, slot_of};
@@ -146,7 +146,7 @@ impl Shared {
             }
         }
         for i in 0..group.view.held_top(entry) {
-            match held(group.mem().load(held_at(entry, i), Acquire)) {
+            match group.view.held(entry, i) {
                 Some((_, 0)) => ahead += 1,
                 Some(_) => handed_out += 1,
                 None => {}

@@ -5,7 +5,6 @@
 //! holds becomes held words with a count of deliveries (0: claimed ahead, handed to nobody). From then
 //! on every step is one store: hand out (deliveries + 1), acknowledge (0).
 
-use super::member::lease::{drop_held, put_held};
 use super::member::Member;
 use super::{Core, Step, Turn};
 use crate::channel::group::Group;
@@ -13,11 +12,11 @@ use crate::channel::pages::Pinned;
 use crate::engine::page::Look;
 use crate::error::Result;
 use crate::layout::group::{
-    entry_at, held, held_at, held_word, Lease, ENTRY_MAX, HELD_TOP, REDELIVERED, ROLE, ROLE_ADOPTED,
+    entry_at, held_word, Lease, ENTRY_MAX, REDELIVERED, ROLE, ROLE_ADOPTED,
 };
 use crate::layout::{page_of, position, slot_of};
 use crate::options::{Message, ACK_RECEIVE};
-use crate::sync::{AcqRel, Acquire, Memory, Release};
+use crate::sync::{AcqRel, Memory, Release};
 
 /// The entries a consumer has taken over.
 #[derive(Default)]
@@ -74,14 +73,14 @@ impl Adopted {
         for entry in self.each() {
             // Of the one being delivered, the rest was not handed out yet.
             let upto = if self.current == Some(entry) { upto.min(self.after) } else { upto };
-            self.unacked -= drop_held(group, entry, upto).min(self.unacked);
+            self.unacked -= group.view.drop_held(entry, upto).min(self.unacked);
             self.release_if_empty(group, entry);
         }
     }
 
     fn release_if_empty(&mut self, group: &Group, entry: usize) {
-        if self.current != Some(entry) && next_held(group, entry, 0).is_none() {
-            group.mem().store(entry_at(entry) + HELD_TOP, 0, Release);
+        if self.current != Some(entry) && group.view.next_held(entry, 0).is_none() {
+            group.view.clear_held(entry);
             self.remove(group, entry);
         }
     }
@@ -99,8 +98,8 @@ impl Adopted {
     /// Drop everything (a seek).
     pub(super) fn forget(&mut self, group: &Group) {
         for entry in self.each() {
-            drop_held(group, entry, u64::MAX);
-            group.mem().store(entry_at(entry) + HELD_TOP, 0, Release);
+            group.view.drop_held(entry, u64::MAX);
+            group.view.clear_held(entry);
             self.remove(group, entry);
         }
         self.unacked = 0;
@@ -111,22 +110,12 @@ impl Adopted {
         let Some(entry) = self.current else {
             return false;
         };
-        let (Some((_, at, _)), Some(page)) = (next_held(group, entry, self.after), &core.page)
+        let (Some((_, at, _)), Some(page)) = (group.view.next_held(entry, self.after), &core.page)
         else {
             return false;
         };
         page.number() == page_of(at) && matches!(page.view.look(slot_of(at)), Look::Message { .. })
     }
-}
-
-/// The held word with the lowest position above `after`: its place, position, deliveries.
-fn next_held(group: &Group, entry: usize, after: u64) -> Option<(usize, u64, u32)> {
-    (0..group.view.held_top(entry))
-        .filter_map(|i| {
-            held(group.mem().load(held_at(entry, i), Acquire)).map(|(at, d)| (i, at, d))
-        })
-        .filter(|&(_, at, _)| at > after)
-        .min_by_key(|&(_, at, _)| at)
 }
 
 impl Member {
@@ -149,7 +138,7 @@ impl Member {
                 }
                 continue;
             };
-            let Some((i, at, deliveries)) = next_held(&self.group, entry, self.adopted.after)
+            let Some((i, at, deliveries)) = self.group.view.next_held(entry, self.adopted.after)
             else {
                 self.adopted.current = None;
                 self.adopted.release_if_empty(&self.group, entry);
@@ -162,7 +151,7 @@ impl Member {
                 Turn::Here => {}
                 Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
                 Turn::Missing | Turn::Damaged => {
-                    self.group.mem().store(held_at(entry, i), 0, Release);
+                    self.group.view.set_held(entry, i, 0);
                     self.group.note_gap(1, position(core.shared.window().oldest, 0));
                     continue;
                 }
@@ -173,14 +162,14 @@ impl Member {
             };
             self.adopted.after = at;
             if !matches!(found, Look::Message { .. } | Look::Damaged) {
-                self.group.mem().store(held_at(entry, i), 0, Release);
+                self.group.view.set_held(entry, i, 0);
                 continue;
             }
             let again = deliveries + 1;
             if self.ack == ACK_RECEIVE {
-                self.group.mem().store(held_at(entry, i), 0, Release);
+                self.group.view.set_held(entry, i, 0);
             } else {
-                self.group.mem().store(held_at(entry, i), held_word(at, again), Release);
+                self.group.view.set_held(entry, i, held_word(at, again));
                 self.adopted.unacked += 1;
             }
             if deliveries > 0 {
@@ -218,29 +207,16 @@ impl Member {
 fn normalise(core: &Core, group: &Group, entry: usize) -> Result<()> {
     group.mem().store(entry_at(entry) + ROLE, ROLE_ADOPTED, Release);
     if let Lease::Held { first, count } = group.view.resolve(entry) {
-        let (handed, acked) = group.view.progress(entry);
         let page = match core.shared.pin(page_of(first))? {
             Pinned::Page(page) => Some(page),
             Pinned::Missing | Pinned::Damaged => None,
         };
-        let mut free = 0;
-        for i in acked.min(count)..count {
-            let at = first + i as u64;
-            let tombstone =
-                page.as_ref().is_some_and(|p| p.view.look(slot_of(at)) == Look::Tombstone);
-            // Its owner may have died while it moved the same messages.
-            let there = (0..group.view.held_top(entry)).any(|i| {
-                held(group.mem().load(held_at(entry, i), Acquire)).is_some_and(|(p, _)| p == at)
-            });
-            if !tombstone && !there {
-                let deliveries = u32::from(i < handed);
-                put_held(group, entry, &mut free, held_word(at, deliveries));
-            }
-        }
-        group.view.set_idle(entry);
+        group.view.unfold(entry, first, count, |at| {
+            page.as_ref().is_some_and(|p| p.view.look(slot_of(at)) == Look::Tombstone)
+        });
     }
-    if next_held(group, entry, 0).is_none() {
-        group.mem().store(entry_at(entry) + HELD_TOP, 0, Release);
+    if group.view.next_held(entry, 0).is_none() {
+        group.view.clear_held(entry);
     }
     Ok(())
 }

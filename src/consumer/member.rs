@@ -13,7 +13,7 @@ use crate::channel::User;
 use crate::engine::cursor::Claimed;
 use crate::engine::page::Look;
 use crate::error::{Result, DC_E_LIMIT};
-use crate::layout::group::{CONSUMERS, GAP, LOST, RETURNED};
+use crate::layout::group::{CONSUMERS, GAP, LOST, NOBODY, RETURNED};
 use crate::layout::{page_of, position, slot_of};
 use crate::options::{Message, SubscribeOptions, ACK_MANUAL, ACK_NEXT, ACK_RECEIVE};
 use crate::sync::{planted, Acquire, Memory};
@@ -259,8 +259,12 @@ impl Member {
         };
         // Whoever dropped the page died before it moved this group, or the machine crashed. How much
         // was in it is not known: at least one message, unless the page was a skipped number.
-        if self.group.view.move_cursor(c, Core::first_of(to)) && page < oldest && c.last != 1023 {
-            self.group.note_gap(1, Core::first_of(to));
+        match self.group.view.hop(self.entry, c, Core::first_of(to)) {
+            Claimed::Yes if page < oldest && c.last != NOBODY => {
+                self.group.note_gap(1, Core::first_of(to));
+            }
+            Claimed::Yes | Claimed::Raced => {}
+            Claimed::Seeking => return Ok(Some(self.end_stale_seek(core))),
         }
         Ok(None)
     }
@@ -279,10 +283,11 @@ impl Member {
             return Ok(Some(Step::Nothing { pending: true }));
         }
         let next = core.shared.page_after(page)?.max(page + 1);
-        if !self.group.view.move_cursor(c, Core::first_of(next)) {
-            return Ok(None);
+        match self.group.view.hop(self.entry, c, Core::first_of(next)) {
+            Claimed::Yes => Err(core.damaged_page(c.position, out)),
+            Claimed::Raced => Ok(None),
+            Claimed::Seeking => Ok(Some(self.end_stale_seek(core))),
         }
-        Err(core.damaged_page(c.position, out))
     }
 
     /// Nothing is published at the cursor.
@@ -300,7 +305,10 @@ impl Member {
             Look::End => {
                 if number < core.shared.newest() {
                     let next = core.shared.page_after(number)?;
-                    self.group.view.move_cursor(c, Core::first_of(next));
+                    let hopped = self.group.view.hop(self.entry, c, Core::first_of(next));
+                    if hopped == Claimed::Seeking {
+                        return Ok(Some(self.end_stale_seek(core)));
+                    }
                     // The group needs nothing of this page any more.
                     core.shared.room_made();
                 } else if !core.must_ask() {

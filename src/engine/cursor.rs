@@ -7,8 +7,7 @@
 //! there is no owner word to go stale.
 
 use crate::layout::group::{
-    entry_at, held, held_at, Cursor, Lease, CURSOR, ENTRIES, ENTRY_MAX, HELD_MAX, HELD_TOP, LEASE,
-    NOBODY, PROGRESS, SEEKING,
+    entry_at, Cursor, Lease, CURSOR, ENTRIES, ENTRY_MAX, LEASE, NOBODY, PROGRESS, SEEKING,
 };
 use crate::sync::{planted, AcqRel, Acquire, Memory, Release, SeqCst};
 
@@ -16,10 +15,13 @@ use crate::sync::{planted, AcqRel, Acquire, Memory, Release, SeqCst};
 #[derive(Clone, Copy)]
 pub(crate) struct GroupView<M>(pub(crate) M);
 
+/// How often a seek tries to move the cursor.
+const SEEK_TRIES: usize = 100_000;
+
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claimed {
-    /// The entry holds the messages now.
+    /// The entry holds the messages now; of a hop: the cursor moved.
     Yes,
     /// Somebody else moved the cursor.
     Raced,
@@ -100,7 +102,53 @@ impl<M: Memory> GroupView<M> {
         Claimed::Yes
     }
 
-    /// Move the cursor without claiming (page hop, lag, seek); false: it moved meanwhile.
+    /// Move the cursor over something that is no message, or gone (the end of a page), for a consumer.
+    pub(crate) fn hop(&self, entry: usize, c: Cursor, position: u64) -> Claimed {
+        // S-SEEK, as in a claim: while this entry holds something, or says that it is about to, no seek
+        // gets by, and `c` means what it meant. The intent is one that no cursor confirms.
+        let idle = self.lease(entry) == Lease::Idle;
+        if idle {
+            let intent = Lease::Intended { first: c.position, count: 1 };
+            self.0.swap(entry_at(entry) + LEASE, intent.pack(), SeqCst);
+        }
+        let done = if idle && self.0.load(SEEKING, SeqCst) != 0 {
+            Claimed::Seeking
+        } else if self.move_cursor(c, position) {
+            Claimed::Yes
+        } else {
+            Claimed::Raced
+        };
+        if idle {
+            self.set_idle(entry);
+        }
+        done
+    }
+
+    /// Move the group, unless somebody else holds something: `alone` says so, and is asked anew for each
+    /// try. The caller holds the lock on seeking.
+    pub(crate) fn seek(&self, position: u64, mut alone: impl FnMut() -> bool) -> bool {
+        // S-SEEK
+        self.0.swap(SEEKING, 1, SeqCst);
+        let mut moved = false;
+        // Bounded: a failed exchange means a page hop, a dropped page, or a claim of somebody who took
+        // this seek for dead.
+        for _ in 0..SEEK_TRIES {
+            // Read before the leases: who claims after they were looked at moves the cursor.
+            let c = self.cursor();
+            if !alone() {
+                break;
+            }
+            moved = self.move_cursor(c, position);
+            if moved {
+                break;
+            }
+        }
+        let _ = self.0.cas(SEEKING, 1, 0, SeqCst);
+        moved
+    }
+
+    /// Move the cursor without claiming; false: it moved meanwhile. By whoever keeps seeks away: after one, positions
+    /// come round again, and what `c` says may be true of another claim.
     pub(crate) fn move_cursor(&self, c: Cursor, position: u64) -> bool {
         if self.0.load(CURSOR, Acquire) != c.pack() {
             return false;
@@ -131,11 +179,6 @@ impl<M: Memory> GroupView<M> {
             let _ = self.0.cas(at, word, to.pack(), AcqRel);
         }
         self.lease(entry)
-    }
-
-    /// The top of an entry's held words, believed no further than they reach.
-    pub(crate) fn held_top(&self, entry: usize) -> usize {
-        (self.0.load(entry_at(entry) + HELD_TOP, Acquire) as usize).min(HELD_MAX)
     }
 
     /// Whether an entry holds anything.
@@ -169,7 +212,7 @@ impl<M: Memory> GroupView<M> {
             floor = first + acked as u64;
         }
         for i in 0..self.held_top(entry) {
-            if let Some((position, _)) = held(self.0.load(held_at(entry, i), Acquire)) {
+            if let Some((position, _)) = self.held(entry, i) {
                 floor = floor.min(position);
             }
         }

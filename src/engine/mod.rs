@@ -3,5 +3,7 @@
 
 pub(crate) mod abandoned;
 pub(crate) mod cursor;
+pub(crate) mod durable;
+pub(crate) mod held;
 pub(crate) mod page;
 pub(crate) mod sleepers;

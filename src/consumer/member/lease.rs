@@ -1,14 +1,13 @@
 //! What a member holds: acknowledging it, putting it aside, giving it back.
 
 use super::Member;
-use crate::channel::group::Group;
 use crate::consumer::Core;
 use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_E_LIMIT};
-use crate::layout::group::{entry_at, held, held_at, held_word, CONSUMERS, HELD_MAX, HELD_TOP};
+use crate::layout::group::{held_word, CONSUMERS};
 use crate::layout::{page_of, slot_of};
 use crate::options::ACK_MANUAL;
-use crate::sync::{planted, Acquire, Memory, Release};
+use crate::sync::{planted, Memory, Release};
 
 impl Member {
     /// Messages handed out and not acknowledged.
@@ -47,7 +46,7 @@ impl Member {
                 }
                 _ => true,
             };
-            if message && put_held(&self.group, self.entry, &mut at, held_word(position, 1)) {
+            if message && self.group.view.put_held(self.entry, &mut at, held_word(position, 1)) {
                 self.held += 1;
             }
         }
@@ -102,9 +101,9 @@ impl Member {
         }
         if self.held > 0 {
             // The words are everybody's to damage, the count is this handle's.
-            self.held -= drop_held(&self.group, self.entry, position).min(self.held);
+            self.held -= self.group.view.drop_held(self.entry, position).min(self.held);
             if self.held == 0 {
-                self.group.mem().store(entry_at(self.entry) + HELD_TOP, 0, Release);
+                self.group.view.clear_held(self.entry);
             }
         }
         self.adopted.ack(&self.group, position);
@@ -137,51 +136,4 @@ impl Member {
         self.entry = usize::MAX;
         core.shared.returned(&self.group);
     }
-}
-
-/// Write a held word at the first free place from `from` on; false: there is none (which the limit on
-/// unacknowledged messages excludes).
-pub(in crate::consumer) fn put_held(
-    group: &Group,
-    entry: usize,
-    from: &mut usize,
-    word: u64,
-) -> bool {
-    let mem = group.mem();
-    let top = entry_at(entry) + HELD_TOP;
-    while *from < HELD_MAX {
-        let i = *from;
-        *from += 1;
-        let used = group.view.held_top(entry);
-        if i >= used {
-            mem.store(top, i as u64 + 1, Release);
-        } else if held(mem.load(held_at(entry, i), Acquire)).is_some() {
-            continue;
-        }
-        mem.store(held_at(entry, i), word, Release);
-        return true;
-    }
-    false
-}
-
-/// Drop held words up to a position; how many there were.
-pub(in crate::consumer) fn drop_held(group: &Group, entry: usize, upto: u64) -> usize {
-    let mut dropped = 0;
-    for i in 0..group.view.held_top(entry) {
-        let at = held_at(entry, i);
-        if held(group.mem().load(at, Acquire)).is_some_and(|(position, _)| position <= upto) {
-            if !planted!("held_kept") {
-                group.mem().store(at, 0, Release);
-            }
-            dropped += 1;
-        }
-    }
-    dropped
-}
-
-/// Drop what an entry holds; its owner only.
-pub(in crate::consumer) fn forget_entry(group: &Group, entry: usize) {
-    group.view.set_idle(entry);
-    drop_held(group, entry, u64::MAX);
-    group.mem().store(entry_at(entry) + HELD_TOP, 0, Release);
 }

@@ -1,6 +1,5 @@
 //! Moving a whole group.
 
-use super::lease::forget_entry;
 use super::Member;
 use crate::channel::group::Group;
 use crate::consumer::{Core, Step};
@@ -16,15 +15,10 @@ impl Member {
         let Some(_right) = group.try_seek() else {
             return Err(busy(&group));
         };
-        let mem = *group.mem();
-        // S-SEEK
-        mem.swap(SEEKING, 1, SeqCst);
-        let moved = self.seek_alone(target);
-        let _ = mem.cas(SEEKING, 1, 0, SeqCst);
-        if !moved {
+        if !self.seek_alone(target) {
             return Err(busy(&group));
         }
-        self.seen_gap = mem.load(GAP, Acquire);
+        self.seen_gap = group.mem().load(GAP, Acquire);
         core.drop_page();
         core.shared.joined();
         core.shared.wake_group(&group);
@@ -37,29 +31,28 @@ impl Member {
     pub(in crate::consumer) fn seek_alone(&mut self, target: u64) -> bool {
         let group = self.group.clone();
         let mut dead = [0u64; 8];
-        let others = (0..group.entries())
-            .filter(|&e| e != self.entry && !self.adopted.owns(e))
-            .filter(|&e| group.view.busy(e));
-        let mut alone = true;
-        for entry in others {
-            if !group.try_own(entry) {
-                alone = false;
-                break;
+        let moved = group.view.seek(target, || {
+            for entry in 0..group.entries() {
+                let mine = entry == self.entry || self.adopted.owns(entry);
+                if mine || dead[entry / 64] >> (entry % 64) & 1 != 0 || !group.view.busy(entry) {
+                    continue;
+                }
+                if !group.try_own(entry) {
+                    return false;
+                }
+                dead[entry / 64] |= 1 << (entry % 64);
             }
-            dead[entry / 64] |= 1 << (entry % 64);
-        }
-        let moved = alone && {
             // A machine crash must find the floor at or before the new place.
             group.lower_floor(target);
-            // Bounded: no claim gets by, only page hops and dropped pages move the cursor.
-            let moved = (0..100_000).any(|_| group.view.move_cursor(group.view.cursor(), target));
+            true
+        });
+        if moved {
             // Whoever computed a floor before the move does not get to store it after.
             group.lower_floor(target);
-            moved
-        };
+        }
         for entry in (0..ENTRY_MAX).filter(|e| dead[e / 64] >> (e % 64) & 1 != 0) {
             if moved {
-                forget_entry(&group, entry);
+                group.view.forget(entry);
             }
             group.disown(entry);
         }
@@ -70,7 +63,7 @@ impl Member {
     }
 
     pub(in crate::consumer) fn forget(&mut self) {
-        forget_entry(&self.group, self.entry);
+        self.group.view.forget(self.entry);
         self.adopted.forget(&self.group);
         (self.count, self.handed, self.acked, self.held) = (0, 0, 0, 0);
     }
