@@ -7,11 +7,12 @@ use loom::thread;
 
 use crate::engine::abandoned::{enter, leave, register, Watch};
 use crate::engine::page::{Look, PageView};
-use crate::heap::{check, check_deaths, until_death, Fault, Mem, IMMORTAL};
+use crate::heap::{until_death, Fault, Mem, IMMORTAL};
 use crate::layout::control::{handle_at, EPOCH, KIND, KIND_PRODUCER};
 use crate::layout::page::{Geometry, TAIL_AT};
 use crate::layout::position;
 use crate::page::{view, words, PAGE};
+use crate::run::{check, check_deaths};
 use crate::sync::{Acquire, Memory, Release};
 
 const GEOMETRY: Geometry = Geometry { capacity: 16, slots: 2 };

@@ -7,11 +7,12 @@ use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
 use crate::engine::cursor::{Claimed, GroupView};
-use crate::heap::{check, check_deaths, until_death, Fault, Mem, IMMORTAL};
+use crate::heap::{until_death, Fault, Mem, IMMORTAL};
 use crate::layout::group::{
-    entry_at, held, held_at, held_word, Cursor, Lease, CURSOR, ENTRIES, HELD_TOP, LEASE, NOBODY,
+    entry_at, held_at, held_word, Cursor, Lease, CURSOR, ENTRIES, HELD_TOP, LEASE, NOBODY,
     PROGRESS, SEEKING,
 };
+use crate::run::{check, check_deaths};
 use crate::sync::{AcqRel, Acquire, Memory, Release};
 
 /// The first message, and the position after the last.
@@ -192,22 +193,15 @@ fn a_floor_behind_a_relaxed_cursor_passes_it() {
     floor_and_join(real, Fault::Relaxed(CURSOR));
 }
 
-/// `consumer::member::put_held` at the first place.
-fn put_held(group: &GroupView<Mem>, entry: usize, word: u64) {
-    assert_eq!(group.held_top(entry), 0);
-    group.0.store(entry_at(entry) + HELD_TOP, 1, Release);
-    group.0.store(held_at(entry, 0), word, Release);
-}
-
 /// A message is claimed, handed out and spilled (`Member::spill`), the next one claimed and
-/// acknowledged by itself, then the first one (`drop_held`, `Member::ack`).
+/// acknowledged by itself, then the first one (`Member::ack`).
 fn spill(group: &GroupView<Mem>, idle_first: bool, acked: &AtomicBool) {
     assert_eq!(claim(group, 0), Some(FIRST));
     group.set_progress(0, 1, 0);
     if idle_first {
         group.set_idle(0);
     }
-    put_held(group, 0, held_word(FIRST, 1));
+    assert!(group.put_held(0, &mut 0, held_word(FIRST, 1)));
     if !idle_first {
         group.set_idle(0);
     }
@@ -215,9 +209,8 @@ fn spill(group: &GroupView<Mem>, idle_first: bool, acked: &AtomicBool) {
     group.set_progress(0, 1, 0);
     finish(group, 0);
     acked.store(true, Release);
-    assert_eq!(held(group.0.load(held_at(0, 0), Acquire)), Some((FIRST, 1)));
-    group.0.store(held_at(0, 0), 0, Release);
-    group.0.store(entry_at(0) + HELD_TOP, 0, Release);
+    assert_eq!(group.drop_held(0, FIRST), 1);
+    group.clear_held(0);
 }
 
 fn floor_and_spill(idle_first: bool) {

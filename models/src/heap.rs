@@ -1,4 +1,7 @@
-//! Words for the model: loom's atomics behind the engine's `Memory`, and what can go wrong with them.
+//! Words for the models: loom's atomics, or plain ones with a choice of shuttle's before each access,
+//! behind the engine's `Memory`; and what can go wrong with them.
+
+mod steps;
 
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
@@ -7,6 +10,8 @@ use std::sync::Arc;
 
 use loom::sync::atomic::{fence, AtomicU64};
 
+use self::steps::Buffer;
+pub(crate) use self::steps::{below, chance, step, Gate};
 use crate::sync::{AcqRel, Acquire, Memory, Ordering, Relaxed, Release, SeqCst};
 
 /// What is wrong with one actor's memory.
@@ -32,7 +37,7 @@ pub(crate) const IMMORTAL: usize = usize::MAX;
 /// The end of a fuse, thrown through the engine's frames: nothing of them runs any more.
 struct Death;
 
-/// A word of the model. Loom remembers only the last access of an atomic, and a thread that loads a word
+/// A word of loom's. Loom remembers only the last access of an atomic, and a thread that loads a word
 /// before it changes it hides from loom that others loaded it in between: their order is never
 /// tried. So every access goes through a turnstile first, where all accesses conflict.
 struct Word {
@@ -52,14 +57,27 @@ impl Word {
     }
 }
 
+/// Who chooses what happens next.
+enum Words {
+    Loom(BTreeMap<usize, Word>),
+    /// Shuttle: a step, then the access. Only one thread runs at a time.
+    Steps(BTreeMap<usize, std::sync::atomic::AtomicU64>),
+}
+
 /// One actor's way to the words. Clones are the same actor.
 #[derive(Clone)]
 pub(crate) struct Mem {
-    words: Arc<BTreeMap<usize, Word>>,
+    words: Arc<Words>,
+    /// Where this view of the words begins.
+    base: usize,
     fault: Fault,
     fuse: Arc<AtomicUsize>,
-    /// It made a SeqCst write that no fence has followed yet.
+    /// What the end of the fuse is when it is not death.
+    gate: Option<Gate>,
+    /// It made a SeqCst write that no fence has followed yet (loom).
     announced: Arc<AtomicBool>,
+    /// Its stores that nobody sees yet (shuttle).
+    buffer: Arc<Buffer>,
 }
 
 impl Mem {
@@ -67,11 +85,24 @@ impl Mem {
     /// 1,024 records costs the checker nothing.
     pub(crate) fn new(words: &[(usize, u64)]) -> Mem {
         let words = words.iter().map(|&(at, value)| (at, Word::new(value))).collect();
+        Mem::over(Words::Loom(words))
+    }
+
+    /// The same under shuttle.
+    pub(crate) fn stepped(words: &[(usize, u64)]) -> Mem {
+        let words = words.iter().map(|&(at, value)| (at, value.into())).collect();
+        Mem::over(Words::Steps(words))
+    }
+
+    fn over(words: Words) -> Mem {
         Mem {
             words: Arc::new(words),
+            base: 0,
             fault: Fault::None,
             fuse: Arc::new(AtomicUsize::new(IMMORTAL)),
+            gate: None,
             announced: Arc::new(AtomicBool::new(false)),
+            buffer: Arc::default(),
         }
     }
 
@@ -84,25 +115,63 @@ impl Mem {
     pub(crate) fn mortal(&self, fault: Fault, fuse: usize) -> Mem {
         Mem {
             words: self.words.clone(),
+            base: self.base,
             fault,
             fuse: Arc::new(AtomicUsize::new(fuse)),
+            gate: None,
             announced: Arc::new(AtomicBool::new(false)),
+            buffer: Arc::default(),
         }
     }
 
-    /// Burn the fuse by one operation. The counters are one actor's own: plain for loom.
-    fn burn(&self) {
+    /// Another actor, which is stopped before its operation number `fuse` until the gate opens.
+    pub(crate) fn stopped_at(&self, fault: Fault, fuse: usize, gate: &Gate) -> Mem {
+        Mem { gate: Some(gate.clone()), ..self.mortal(fault, fuse) }
+    }
+
+    /// Burn the fuse by one operation. The counters are one actor's own: plain for the checkers.
+    pub(crate) fn burn(&self) {
         match self.fuse.load(Relaxed) {
             IMMORTAL => {}
-            0 => resume_unwind(Box::new(Death)),
+            0 => {
+                self.fuse.store(IMMORTAL, Relaxed);
+                // Stores that were made are made, whatever becomes of their maker.
+                self.drain();
+                match &self.gate {
+                    Some(gate) if gate.pass() => {}
+                    _ => resume_unwind(Box::new(Death)),
+                }
+            }
             left => self.fuse.store(left - 1, Relaxed),
         }
     }
 
+    /// The actor does nothing any more.
+    pub(crate) fn stop(&self) -> ! {
+        resume_unwind(Box::new(Death))
+    }
+
+    /// A system call: one step, ordered like a fence.
+    pub(crate) fn call(&self) {
+        self.burn();
+        step();
+        self.drain();
+    }
+
+    /// Make every store visible.
+    pub(crate) fn drain(&self) {
+        if let Words::Steps(words) = &*self.words {
+            self.buffer.drain(words, usize::MAX);
+        }
+    }
+
     fn word(&self, at: usize) -> &AtomicU64 {
-        match self.words.get(&at) {
-            Some(word) => word.pass(),
-            None => panic!("the model has no word at {at}"),
+        match &*self.words {
+            Words::Loom(words) => match words.get(&at) {
+                Some(word) => word.pass(),
+                None => panic!("the model has no word at {at}"),
+            },
+            Words::Steps(_) => unreachable!("a word of shuttle's"),
         }
     }
 
@@ -125,8 +194,13 @@ impl Mem {
     ) -> Result<u64, u64> {
         self.burn();
         let order = self.order(at, order);
+        let at = self.base + at;
+        let torn = self.fault == Fault::Torn(at);
+        if let Words::Steps(words) = &*self.words {
+            return self.buffer.update(words, at, torn, change);
+        }
         let word = self.word(at);
-        let done = if self.fault == Fault::Torn(at) {
+        let done = if torn {
             let seen = word.load(Acquire);
             match change(seen) {
                 Some(new) => {
@@ -160,11 +234,16 @@ impl Mem {
 impl Memory for Mem {
     fn load(&self, at: usize, order: Ordering) -> u64 {
         self.burn();
-        let Some(word) = self.words.get(&at) else {
-            return 0;
+        let order = self.order(at, order);
+        let at = self.base + at;
+        let word = match &*self.words {
+            Words::Steps(words) => return self.buffer.load(words, at),
+            Words::Loom(words) => match words.get(&at) {
+                Some(word) => word.pass(),
+                None => return 0,
+            },
         };
-        let word = word.pass();
-        match self.order(at, order) {
+        match order {
             SeqCst => {
                 if self.announced.swap(false, Relaxed) {
                     fence(SeqCst);
@@ -177,7 +256,12 @@ impl Memory for Mem {
     }
     fn store(&self, at: usize, value: u64, order: Ordering) {
         self.burn();
-        match self.order(at, order) {
+        let order = self.order(at, order);
+        let at = self.base + at;
+        if let Words::Steps(words) = &*self.words {
+            return self.buffer.store(words, at, value, order == SeqCst);
+        }
+        match order {
             SeqCst => {
                 self.word(at).store(value, Release);
                 self.announced.store(true, Relaxed);
@@ -188,8 +272,8 @@ impl Memory for Mem {
     }
     fn cas(&self, at: usize, old: u64, new: u64, order: Ordering) -> Result<u64, u64> {
         match self.fault {
-            Fault::Blind(blind) if blind == at => Ok(self.swap(at, new, order)),
-            Fault::Deaf(deaf) if deaf == at => Err(self.load(at, Acquire)),
+            Fault::Blind(blind) if blind == self.base + at => Ok(self.swap(at, new, order)),
+            Fault::Deaf(deaf) if deaf == self.base + at => Err(self.load(at, Acquire)),
             _ => self.update(
                 at,
                 order,
@@ -221,29 +305,5 @@ pub(crate) fn until_death<T>(act: impl FnOnce() -> T) -> Option<T> {
         Ok(done) => Some(done),
         Err(e) if e.is::<Death>() => None,
         Err(e) => resume_unwind(e),
-    }
-}
-
-/// Check a scenario in every execution with so many preemptions. `LOOM_MAX_PREEMPTIONS` overrides.
-pub(crate) fn check(preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = model.preemption_bound.or(Some(preemptions));
-    let runs = Arc::new(AtomicUsize::new(0));
-    let count = runs.clone();
-    model.check(move || {
-        count.fetch_add(1, Relaxed);
-        scenario();
-    });
-    println!("{} executions", runs.load(Relaxed));
-}
-
-/// The same for every length of a fuse below `most`, which is past the actor's end.
-pub(crate) fn check_deaths<S>(preemptions: usize, most: usize, scenario: S)
-where
-    S: Fn(usize) + Send + Sync + Clone + 'static,
-{
-    for fuse in 0..most {
-        let scenario = scenario.clone();
-        check(preemptions, move || scenario(fuse));
     }
 }

@@ -39,8 +39,11 @@ mod layout;
 mod engine;
 
 mod epochs;
+mod flush;
 mod group;
 mod heap;
 mod page;
+mod run;
+mod schedules;
 mod seek;
 mod sleep;

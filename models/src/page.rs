@@ -3,8 +3,9 @@
 use loom::thread;
 
 use crate::engine::page::{Look, PageView};
-use crate::heap::{check, check_deaths, until_death, Fault, Mem, IMMORTAL};
+use crate::heap::{until_death, Fault, Mem, IMMORTAL};
 use crate::layout::page::{slot_at, Geometry, BURIED_AT, ENDED_AT, TAIL_AT};
+use crate::run::{check, check_deaths};
 use crate::sync::{Memory, Relaxed};
 
 pub(crate) const PAGE: u64 = 7;
@@ -42,7 +43,7 @@ fn send(page: &PageView<Mem>, message: u32, tries: usize) -> Option<usize> {
 }
 
 /// The message at a slot, with its payload checked against what the slot says of it.
-fn message(page: &PageView<Mem>, slot: usize) -> Option<u32> {
+pub(crate) fn message(page: &PageView<Mem>, slot: usize) -> Option<u32> {
     let Look::Message { len, unit, checksum } = page.look(slot) else {
         return None;
     };

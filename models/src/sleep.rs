@@ -4,11 +4,12 @@
 use loom::thread;
 
 use crate::engine::page::{Look, PageView};
-use crate::engine::sleepers::FOR_MESSAGES;
-use crate::heap::{check, Fault, Mem};
-use crate::layout::control::{handle_at, ASLEEP, SLEEPERS, SLEEPING};
+use crate::engine::sleepers::{clear, FOR_MESSAGES};
+use crate::heap::{until_death, Fault, Mem};
+use crate::layout::control::{handle_at, ASLEEP, SLEEPERS, SLEEPING, TAG};
 use crate::layout::page::Geometry;
 use crate::page::{view, words};
+use crate::run::check;
 use crate::sync::{AcqRel, Memory, SeqCst};
 
 const GEOMETRY: Geometry = Geometry { capacity: 16, slots: 2 };
@@ -32,35 +33,54 @@ fn memory(summary: u64) -> Mem {
     let mut all = words(GEOMETRY);
     all.extend([(SLEEPERS, 0), (SLEEPING, summary)]);
     all.extend([ONE, TWO].map(|index| (handle_at(index) + ASLEEP, 0)));
+    // The other one's reads 0.
+    all.push((handle_at(TWO) + TAG, 7));
     Mem::new(&all)
 }
 
-/// `Handle::sleep` up to the futex, which looks at the flag once more in the kernel; true: asleep. Only
-/// a waker ends it here: the model has no clock.
+/// `Handle::sleep`, whose futex looks at the flag once more in the kernel; true: asleep. Only a waker ends
+/// it here: the model has no clock.
 fn sleep(page: &PageView<Mem>, index: usize, order: Order) -> bool {
     let (mem, at) = (&page.mem, handle_at(index) + ASLEEP);
     let ready = || page.look(0) != Look::Free;
-    let early = order == Order::LookFirst && ready();
-    if order != Order::LateFlag {
-        mem.store(at, 1, SeqCst);
+    let waits = || mem.add(at, 0, AcqRel) == 1;
+    let enter = || {
+        mem.or(SLEEPERS, 1 << index, SeqCst);
+        mem.or(SLEEPING, 1, SeqCst);
+    };
+    match order {
+        Order::Real => {
+            // Asleep, it does not come to what follows.
+            let mut asleep = false;
+            let _ = until_death(|| {
+                FOR_MESSAGES.sleep(mem, index, || {
+                    asleep = !ready() && waits();
+                    if asleep {
+                        mem.stop();
+                    }
+                })
+            });
+            asleep
+        }
+        Order::LookFirst => {
+            let early = ready();
+            mem.store(at, 1, SeqCst);
+            enter();
+            !early && waits()
+        }
+        Order::LateFlag => {
+            enter();
+            let ready = ready();
+            mem.store(at, 1, SeqCst);
+            !ready && waits()
+        }
     }
-    FOR_MESSAGES.enter(mem, index);
-    let ready = if order == Order::LookFirst { early } else { ready() };
-    if order == Order::LateFlag {
-        mem.store(at, 1, SeqCst);
-    }
-    !ready && mem.add(at, 0, AcqRel) == 1
 }
 
-/// `Shared::wake`, for handles that are their own group; `once`: a round is not repeated.
+/// `Shared::wake`; `once`: a round is not repeated.
 fn wake(mem: &Mem, once: bool) {
     // Bounded: each further round means that a sleeper came in during the last one.
-    while FOR_MESSAGES.scan(mem, |index| {
-        if FOR_MESSAGES.take(mem, index) {
-            mem.swap(handle_at(index) + ASLEEP, 0, SeqCst);
-        }
-    }) && !once
-    {}
+    while FOR_MESSAGES.wake(mem, None, |index| clear(mem, index), |_| ()) && !once {}
 }
 
 /// Publish, and `Shared::message_made`.
