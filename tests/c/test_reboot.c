@@ -182,3 +182,57 @@ TEST(s025_two_kernels_on_one_directory) {
     kill_and_wait(pid);
     dc_close(open_flags(DC_EXISTING));
 }
+
+static void holds_on(void *unused) {
+    (void)unused;
+    dc_channel *channel = open_small();
+    dc_producer *p = producer_of(channel);
+    dc_consumer *c = subscribe_ack(channel, "g", DC_ACK_MANUAL);
+    send_numbers(p, 0, 8);
+    for (uint64_t n = 0; n < 4; n++) take_first(c, n);
+    atomic_store(&s->stage, 1);
+    await(&s->stage, 2); /* the other kernel was refused: nothing has changed here */
+    for (uint64_t n = 4; n < 8; n++) take_first(c, n);
+    CHECK_EQ(consumer_info(c).unacked, 8);
+    send_numbers(p, 8, 200);
+    CHECK_OK(dc_channel_sync(channel, LONG_MS));
+    atomic_store(&s->stage, 3);
+    for (;;) pause();
+}
+
+static void is_refused(void) {
+    dc_channel *channel = (dc_channel *)&channel;
+    CHECK_CODE(dc_open(chan_path, NULL, &channel), DC_E_UNSUPPORTED);
+    CHECK(channel == NULL);
+    CHECK_TEXT("kernel");
+    CHECK_CODE(dc_destroy(chan_path), DC_E_BUSY);
+}
+
+/* [S115] Refused as often as one asks, while anything of the other kernel's lives, and without a trace: its users go
+ * on, nothing is recovered. Once they are gone the channel is the other's, which recovers it once. */
+TEST(s025_a_refused_kernel_changes_nothing) {
+    s = shared_memory(sizeof *s);
+    boot(1);
+    pid_t pid = spawn(holds_on, NULL);
+    await(&s->stage, 1);
+    boot(2);
+    for (int i = 0; i < 2; i++) is_refused();
+    atomic_store(&s->stage, 2);
+    await(&s->stage, 3);
+    is_refused();
+    kill_and_wait(pid);
+    dc_channel *channel = open_flags(DC_EXISTING);
+    dc_channel_info i = channel_info(channel);
+    CHECK_EQ(i.recoveries, 1);
+    CHECK_EQ(i.discarded, 0);
+    send_number(producer_of(channel), 200);
+    dc_consumer *c = subscribe_ack(channel, NULL, 0);
+    uint64_t n = 0;
+    dc_message m;
+    for (int code; (code = receive(c, &m, 0)) != DC_AGAIN;)
+        if (code == DC_OK) n = number_of(&m);
+    CHECK_EQ(n, 200);
+    dc_close(channel);
+    dc_close(open_flags(DC_EXISTING));
+    CHECK_EQ(channel_info(open_flags(DC_EXISTING)).recoveries, 1);
+}
