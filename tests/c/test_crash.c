@@ -6,6 +6,11 @@
 
 enum { PRODUCERS = 3, CONSUMERS = 4, GROUPS = 2, MOST = 400000 };
 
+/* The group in which nothing is claimed ahead. What a killed consumer had claimed ahead and not received comes without
+ * a flag, and may come behind later messages of its producer (docs/CONCURRENCY.md, Redelivery): the more often, the
+ * longer a consumer is alone in its group, on slow machines and under sanitizers. */
+enum { ORDERED = 0 };
+
 struct shared {
     _Atomic int stop, drained;
     _Atomic uint64_t started[PRODUCERS];                   /* sequences handed out, never twice */
@@ -80,7 +85,11 @@ static void consumes(void *argument) {
     struct held held[HELD];
     size_t count = 0;
     dc_channel *channel = open_flags(DC_EXISTING);
-    dc_consumer *c = subscribe_ack(channel, names[g], manual ? DC_ACK_MANUAL : DC_ACK_NEXT);
+    dc_subscribe_options o = DC_SUBSCRIBE_OPTIONS_INIT;
+    o.ack = manual ? DC_ACK_MANUAL : DC_ACK_NEXT;
+    o.prefetch = g == ORDERED ? 1 : 0;
+    o.flags = DC_AUTO_NEXT_PAGE;
+    dc_consumer *c = subscribe(channel, names[g], &o);
     while (!atomic_load(&s->drained)) {
         dc_message m;
         if (!manual) done(g, held, &count, UINT64_MAX);
@@ -89,7 +98,7 @@ static void consumes(void *argument) {
             struct load l = load_check(&m);
             CHECK(l.producer < PRODUCERS && l.sequence < atomic_load(&s->started[l.producer]));
             CHECK_EQ(m.flags, m.deliveries > 1 ? DC_MESSAGE_REDELIVERED : 0);
-            if (m.flags == 0) {
+            if (m.flags == 0 && g == ORDERED) {
                 CHECK(l.sequence >= next[l.producer]);
                 next[l.producer] = l.sequence + 1;
             }
