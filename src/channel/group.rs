@@ -155,41 +155,36 @@ impl Group {
 
     /// Own an idle entry as a consumer.
     pub(crate) fn take_entry(&self) -> Result<usize> {
-        for entry in 0..self.entries() {
-            if !self.view.busy(entry) && self.try_own(entry) {
-                if !self.view.busy(entry) {
-                    return self.open_entry(entry);
-                }
+        // Those beyond `ENTRIES` come last: the file is as long as it can get, its blocks come as entries
+        // are used.
+        for entry in 0..ENTRY_MAX {
+            let known = entry < self.entries();
+            if known && self.view.busy(entry) || !self.try_own(entry) {
+                continue;
+            }
+            // Before anybody looks at it: a file system in memory makes a block for a hole that is read
+            // through a mapping, and raises SIGBUS when it is full.
+            if let Err(e) = self.fd.allocate(entry_at(entry) as u64, ENTRY_SIZE as u64) {
                 self.disown(entry);
+                let name = self.name.escape_ascii();
+                return Err(Error::os(
+                    e,
+                    format_args!("cannot add a consumer to group \"{name}\""),
+                ));
             }
-        }
-        // Grow. The file is as long as it can get, its blocks come as entries are used.
-        for entry in self.entries()..ENTRY_MAX {
-            if self.try_own(entry) {
-                if self.view.busy(entry) {
-                    self.disown(entry);
-                    continue;
-                }
-                return self.open_entry(entry);
+            if self.view.busy(entry) {
+                self.disown(entry);
+                continue;
             }
+            self.mem().store(entry_at(entry) + ROLE, ROLE_OWN, Release);
+            self.mem().raise(ENTRIES, entry as u64 + 1, AcqRel);
+            return Ok(entry);
         }
         Err(fail!(
             DC_E_LIMIT,
             "group \"{}\": all {ENTRY_MAX} entries hold messages of live or dead consumers",
             self.name.escape_ascii()
         ))
-    }
-
-    fn open_entry(&self, entry: usize) -> Result<usize> {
-        let made = self.fd.allocate(entry_at(entry) as u64, ENTRY_SIZE as u64);
-        if let Err(e) = made {
-            self.disown(entry);
-            let name = self.name.escape_ascii();
-            return Err(Error::os(e, format_args!("cannot add a consumer to group \"{name}\"")));
-        }
-        self.mem().store(entry_at(entry) + ROLE, ROLE_OWN, Release);
-        self.mem().raise(ENTRIES, entry as u64 + 1, AcqRel);
-        Ok(entry)
     }
 
     /// Count the live consumers and remember it; [`DC_E_LIMIT`] when there are too many.
