@@ -205,6 +205,10 @@
  * - A file that somebody truncates while it is mapped raises SIGBUS, by the kernel's hand, unless
  *   DC_SIGBUS_GUARD is set (and then dc_verify, which has no options, is guarded as well: the guard
  *   is the process's). Any other damage to the files, accidental or malicious, is a code.
+ * - A full disk is a code, never a signal, as long as the file system keeps what it gave. Where blocks
+ *   are shared, after a snapshot (btrfs) or a reflinked copy (btrfs, XFS) of the files, a store needs
+ *   new space, and so it does on a btrfs that has no space for metadata or is at the limit of a quota
+ *   group. If there is none, the kernel raises SIGBUS, unless DC_SIGBUS_GUARD is set.
  * - Do not pthread_cancel a thread, or longjmp out of a signal handler, while it is in a call: use
  *   an interrupt.
  * - dlclose does not unload the library, its thread may be running.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::errno::{retry, retry_len, Os};
 use super::file::{stat_with, Fd, Stat};
+use super::fs::overwrite_in_place;
 
 /// The longest name of a file (`NAME_MAX`).
 const NAME_MAX: usize = 255;
@@ -75,7 +76,10 @@ impl Dir {
 
     /// Create a file for reading and writing, mode 0600; `EEXIST` when the name is taken.
     pub fn create_new(&self, name: &str) -> Os<Fd> {
-        self.open_at(name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC)
+        let fd =
+            self.open_at(name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC)?;
+        overwrite_in_place(fd.raw());
+        Ok(fd)
     }
 
     fn open_at(&self, name: &str, flags: c_int) -> Os<Fd> {

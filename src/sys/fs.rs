@@ -34,6 +34,7 @@ const NETWORK: &[(u64, &str)] = &[
 ];
 
 const FUSE: u64 = 0x6573_5546;
+const BTRFS: u32 = 0x9123_683e;
 
 /// File systems in user space, by the subtype in the mount table; others are taken for local.
 #[rustfmt::skip]
@@ -63,6 +64,30 @@ pub fn refuse_network(fd_raw: i32) -> Os<Option<&'static str>> {
     // Bytes, since paths in it are not always UTF-8. Unreadable: taken for local.
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
     Ok(classify(kind, mount_type(&String::from_utf8_lossy(&table), stat.dev)))
+}
+
+/// Have a new, empty file overwritten in place where the file system would by default write elsewhere each
+/// time (btrfs): there a store to a mapped page needs new space, and is a SIGBUS when there is none, however
+/// well the file was allocated. What cannot be done is left as it is.
+pub fn overwrite_in_place(fd_raw: i32) {
+    const NOCOW: libc::c_long = 0x0080_0000; // FS_NOCOW_FL
+                                             // SAFETY: a struct of integers, for which zeros are a value.
+    let mut s: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `s` is a valid statfs buffer.
+    let known = unsafe { libc::fstatfs(fd_raw, &mut s) } == 0;
+    #[allow(clippy::unnecessary_cast)]
+    if !known || s.f_type as u32 != BTRFS {
+        return;
+    }
+    // The kernel reads and writes an int; its size in the number of the call is that of a long.
+    let mut flags: libc::c_long = 0;
+    // SAFETY: `flags` is at least an int; both calls take a pointer to one.
+    unsafe {
+        if libc::ioctl(fd_raw, libc::FS_IOC_GETFLAGS, &mut flags) == 0 {
+            flags |= NOCOW;
+            libc::ioctl(fd_raw, libc::FS_IOC_SETFLAGS, &flags);
+        }
+    }
 }
 
 /// The name of a network file system by its magic number and, for FUSE, its type in the mount table.
