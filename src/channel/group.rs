@@ -9,6 +9,7 @@ use crate::layout::group::{
     LOCK_ENTRIES, LOCK_SEEK, LOST, ROLE, ROLE_OWN,
 };
 use crate::sync::{planted, AcqRel, Acquire, Memory, Mutex, Region, Release, SeqCst};
+use crate::sys::errno::Os;
 use crate::sys::file::Fd;
 use crate::sys::map::Map;
 use crate::sys::{fork, lock};
@@ -115,15 +116,15 @@ impl Group {
     }
 
     /// Become the owner of an entry; false: somebody lives there.
-    pub(crate) fn try_own(&self, entry: usize) -> bool {
+    pub(crate) fn try_own(&self, entry: usize) -> Os<bool> {
         let mut owned = self.owned.lock();
         if owned[entry / 64] >> (entry % 64) & 1 != 0
-            || !lock::try_exclusive(&self.fd, LOCK_ENTRIES + entry as u64, 1).unwrap_or(false)
+            || !lock::try_exclusive(&self.fd, LOCK_ENTRIES + entry as u64, 1)?
         {
-            return false;
+            return Ok(false);
         }
         owned[entry / 64] |= 1 << (entry % 64);
-        true
+        Ok(true)
     }
 
     /// Give an entry up, with whatever it holds.
@@ -155,11 +156,13 @@ impl Group {
 
     /// Own an idle entry as a consumer.
     pub(crate) fn take_entry(&self) -> Result<usize> {
+        let name = self.name.escape_ascii();
+        let err = |e: i32| Error::os(e, format_args!("cannot add a consumer to group \"{name}\""));
         // Those beyond `ENTRIES` come last: the file is as long as it can get, its blocks come as entries
         // are used.
         for entry in 0..ENTRY_MAX {
             let known = entry < self.entries();
-            if known && self.view.busy(entry) || !self.try_own(entry) {
+            if known && self.view.busy(entry) || !self.try_own(entry).map_err(err)? {
                 continue;
             }
             // Before anybody looks at it: a file system in memory makes a block for a hole that is read

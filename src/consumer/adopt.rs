@@ -185,7 +185,8 @@ impl Member {
     fn adopt_one(&mut self, core: &mut Core) -> Result<bool> {
         let group = self.group.clone();
         for entry in 0..group.entries() {
-            if !group.view.busy(entry) || !group.try_own(entry) {
+            // What cannot be locked now is found by the next look.
+            if !group.view.busy(entry) || !group.try_own(entry).unwrap_or(false) {
                 continue;
             }
             if let Err(e) = normalise(core, &group, entry) {

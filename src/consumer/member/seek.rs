@@ -37,7 +37,8 @@ impl Member {
                 if mine || dead[entry / 64] >> (entry % 64) & 1 != 0 || !group.view.busy(entry) {
                     continue;
                 }
-                if !group.try_own(entry) {
+                // An error says nothing about its owner: take it for alive.
+                if !group.try_own(entry).unwrap_or(false) {
                     return false;
                 }
                 dead[entry / 64] |= 1 << (entry % 64);
