@@ -25,11 +25,12 @@ use crate::sys::map::Map;
 pub(crate) fn recover(shared: &Shared) -> Result<()> {
     let ctl = &shared.ctl;
     let err = |e: i32| shared.os_dir(e, "recover");
+    let boot = clock::boot_id().map_err(err)?;
     // The durable position stays: what is behind it was not flushed, and may be torn.
     let durable = ctl.load(DURABLE, SeqCst).max(ctl.load(control::MARK, SeqCst));
     ctl.store(DURABLE_THEN, durable, SeqCst);
     if planted!("boot_id_first") {
-        ctl.write_bytes(BOOT_ID, &clock::boot_id());
+        ctl.write_bytes(BOOT_ID, &boot);
     }
     let names = shared.dir.list().map_err(err)?;
     let window = Window::unpack(ctl.load(control::WINDOW, SeqCst));
@@ -69,7 +70,7 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
     ctl.store(control::SUSPECT_BELOW, newest, SeqCst);
     ctl.add(RECOVERIES, 1, SeqCst);
     shared.file.sync_data().map_err(err)?;
-    ctl.write_bytes(BOOT_ID, &clock::boot_id());
+    ctl.write_bytes(BOOT_ID, &boot);
     shared.file.sync_data().map_err(err)
 }
 

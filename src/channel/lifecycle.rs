@@ -30,7 +30,7 @@ pub(super) fn create(path: &Path, dir: &Dir, wanted: &Superblock) -> Result<bool
         word(control::NEWEST, FIRST_PAGE)?;
         word(control::DURABLE, position(FIRST_PAGE, 0))?;
         word(control::HIGH_WATER, FIRST_PAGE + RESERVE)?;
-        fd.write_at(&clock::boot_id(), BOOT_ID as u64)?;
+        fd.write_at(&clock::boot_id()?, BOOT_ID as u64)?;
         fd.sync_all()?;
         match dir.rename_noreplace(&name, CHANNEL_FILE) {
             Ok(()) => {}

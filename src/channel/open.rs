@@ -254,7 +254,11 @@ fn needs_solitude(path: &Path, fd: &Fd) -> Result<bool> {
     read(BOOT_ID, &mut boot)?;
     read(POISONED, &mut poisoned)?;
     let destroyed = read_superblock(path, fd)?.state == STATE_DESTROYED;
-    Ok(destroyed || boot != clock::boot_id() || poisoned != [0; 8])
+    Ok(destroyed || boot != this_boot(path)? || poisoned != [0; 8])
+}
+
+fn this_boot(path: &Path) -> Result<[u8; 16]> {
+    clock::boot_id().map_err(|e| os(e, "read the boot id to open", path))
 }
 
 fn read_boot(ctl: &Region) -> [u8; 16] {
@@ -313,7 +317,7 @@ fn map_shared(path: &Path, dir: Dir, file: Fd, o: &Options, sb: &Superblock) -> 
         sync_interval_ms: or(o.sync_interval_ms, 1000),
         flags: o.flags,
         read_only,
-        unrecovered: read_only && read_boot(&ctl) != clock::boot_id(),
+        unrecovered: read_only && read_boot(&ctl) != this_boot(path)?,
         guard,
         member: 0,
         generation: fork::generation(),
@@ -335,7 +339,7 @@ fn settle_in(shared: &Shared, alone: bool) -> Result<()> {
     if shared.read_only {
         return Ok(());
     }
-    let same_boot = read_boot(&shared.ctl) == clock::boot_id();
+    let same_boot = read_boot(&shared.ctl) == this_boot(&shared.path)?;
     if alone {
         if !same_boot {
             crate::recover::recover(shared)?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::errno::Os;
+
 fn read(clock: libc::clockid_t) -> Duration {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `t` is a valid timespec; both clocks exist on every Linux this crate runs on, and a
@@ -20,20 +22,30 @@ pub fn coarse_ms() -> u64 {
     read(libc::CLOCK_MONOTONIC_COARSE).as_millis() as u64
 }
 
-/// What tells this boot of the machine from the one before: the kernel's `boot_id`; where that
-/// cannot be read, the second of booting; where that neither, zeros.
-pub fn boot_id() -> [u8; 16] {
-    if let Some(id) =
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().and_then(|t| parse_uuid(&t))
-    {
-        return id;
+/// What tells this boot of the machine from the one before: the kernel's `boot_id`; where there is
+/// none, the second of booting; where that neither, zeros. An error that may pass (no descriptor
+/// left, say) is one: the wrong answer would make a channel recover from a crash that never was.
+pub fn boot_id() -> Os<[u8; 16]> {
+    if let Some(id) = text_of("/proc/sys/kernel/random/boot_id")?.and_then(|t| parse_uuid(&t)) {
+        return Ok(id);
     }
     let mut id = [0; 16];
-    if let Some(btime) = std::fs::read_to_string("/proc/stat").ok().and_then(|t| parse_btime(&t)) {
+    if let Some(btime) = text_of("/proc/stat")?.and_then(|t| parse_btime(&t)) {
         id[..8].copy_from_slice(b"btime\0\0\0");
         id[8..].copy_from_slice(&btime.to_le_bytes());
     }
-    id
+    Ok(id)
+}
+
+/// A file of the kernel's; `None`: there is none for this process, now or later.
+fn text_of(path: &str) -> Os<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) => match e.raw_os_error() {
+            None | Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM) => Ok(None),
+            Some(errno) => Err(errno),
+        },
+    }
 }
 
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
@@ -67,7 +79,7 @@ mod tests {
     #[test]
     fn boot_id_is_stable_and_parsed() {
         assert_eq!(boot_id(), boot_id());
-        assert_ne!(boot_id(), [0; 16]);
+        assert_ne!(boot_id(), Ok([0; 16]));
         let id = parse_uuid("00112233-4455-6677-8899-aabbccddeeff\n");
         assert_eq!(id.map(u128::from_be_bytes), Some(0x00112233445566778899aabbccddeeff));
         assert_eq!(parse_uuid("00112233"), None);
