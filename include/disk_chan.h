@@ -882,8 +882,9 @@ int dc_sendv(struct dc_producer *producer,
 // DC_SYNC_ALWAYS with few flushes instead of many. Otherwise as dc_send.
 //
 // Always sends a prefix: `*sent` says how many, is written on every return, and is `count` exactly
-// when the code is DC_OK. To go on, pass messages + *sent and count - *sent. An entry may be empty
-// (its iov_base NULL then); count 0 is DC_OK.
+// when the code is DC_OK. To go on, pass messages + *sent and count - *sent. (It is 0 when
+// DC_E_POISONED leaves unknown which of them were sent.) An entry may be empty (its iov_base NULL
+// then); count 0 is DC_OK.
 //
 // Codes as of dc_send, about the first message that was not sent; but DC_E_TOO_BIG, of any of
 // them, is found before the first is sent. Also DC_E_ARGUMENT: sent is NULL, messages is NULL but

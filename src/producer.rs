@@ -13,7 +13,7 @@ use self::claim::{fitting, Until};
 use crate::channel::flush::Waiter;
 use crate::channel::handles::{Handle, Interrupter};
 use crate::channel::pages::Page;
-use crate::channel::{deadline, Deadline, User};
+use crate::channel::{deadline, User};
 use crate::engine::abandoned::{self, register};
 use crate::engine::page::Claim;
 use crate::engine::sleepers::FOR_ROOM;
@@ -147,7 +147,11 @@ impl Producer {
         }
         if self.sent != before {
             // One wake and one flush for all of them.
-            self.sent(self.sent)?;
+            if let Err(e) = self.sent(self.sent) {
+                // Which of them are sent, nobody knows.
+                *sent = 0;
+                return Err(e);
+            }
         }
         result
     }
@@ -261,7 +265,7 @@ impl Producer {
             return Err(self.lost());
         }
         if self.shared.durability == SYNC_ALWAYS {
-            return self.shared.flush_to(at + 1, Deadline::Never, Waiter::Placed);
+            return self.shared.flush_placed(at + 1);
         }
         Ok(())
     }

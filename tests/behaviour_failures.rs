@@ -31,10 +31,50 @@ extern "C" fn fsync(fd: libc::c_int) -> libc::c_int {
     flush(libc::SYS_fsync, fd)
 }
 
+/// Whether this process gets no kernel lock, and cannot read the boot id.
+static REFUSING: AtomicBool = AtomicBool::new(false);
+
+fn refuse(errno: libc::c_int) -> libc::c_int {
+    // SAFETY: errno is this thread's own.
+    unsafe { *libc::__errno_location() = errno };
+    -1
+}
+
+/// Stands in front of libc's.
+#[no_mangle]
+extern "C" fn fcntl(fd: libc::c_int, command: libc::c_int, argument: usize) -> libc::c_int {
+    if REFUSING.load(SeqCst) && command == libc::F_OFD_SETLK {
+        // SAFETY: this command comes with a lock.
+        let lock = unsafe { &*(argument as *const libc::flock) };
+        if i32::from(lock.l_type) == libc::F_WRLCK {
+            return refuse(libc::ENOLCK);
+        }
+    }
+    // SAFETY: the system call behind the function that stands in front of libc's.
+    unsafe { libc::syscall(libc::SYS_fcntl, fd, command, argument) as libc::c_int }
+}
+
+/// Stands in front of libc's.
+#[no_mangle]
+extern "C" fn open64(
+    path: *const libc::c_char,
+    flags: libc::c_int,
+    mode: libc::c_uint,
+) -> libc::c_int {
+    // SAFETY: a path is terminated.
+    let boot_id = unsafe { std::ffi::CStr::from_ptr(path) }.to_bytes().ends_with(b"boot_id");
+    if boot_id && REFUSING.load(SeqCst) {
+        return refuse(libc::EIO);
+    }
+    // SAFETY: the system call behind the function that stands in front of libc's.
+    unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags, mode) as libc::c_int }
+}
+
 #[test]
 fn child_role() {
     play(|role, args| match role {
         "fail to flush" => fail_to_flush(args[0]),
+        "be refused" => be_refused(args[0]),
         "guard" => guard(args[0]),
         other => panic!("{other}"),
     });
@@ -93,6 +133,43 @@ fn s023_a_failed_flush_poisons_the_channel() {
     // Whether 5 was sent is unknown; it is not torn.
     let last = take_number(&mut o);
     assert!(last == 6 || (last == 5 && take_number(&mut o) == 6));
+}
+
+/// Nothing is known to have failed on the disk, but this process cannot flush, join, or open.
+fn be_refused(path: &str) {
+    let o = Options { durability: SYNC_ALWAYS, checksum: CHECKSUM_OFF, ..small() };
+    let channel = open(path, &Options { stall_timeout_ms: 100, ..o });
+    let mut p = channel.producer().unwrap();
+    send_numbers(&mut p, 0..5);
+    REFUSING.store(true, SeqCst);
+    // The message is placed: a code that says it is not sent would be wrong.
+    fails(p.send(&5u64.to_le_bytes(), -1), DC_E_POISONED, "not known");
+    assert_eq!(info(&channel).poisoned, 0, "and the others go on");
+    let (mut sent, more) = (9, 6u64.to_le_bytes());
+    let batch = [std::io::IoSlice::new(&more)];
+    assert_eq!(code(p.send_batch(&batch, -1, &mut sent)), DC_E_POISONED);
+    assert_eq!(sent, 0);
+    assert_eq!(code(channel.subscribe(Some(b"g"), &Default::default())), -libc::ENOLCK);
+    REFUSING.store(false, SeqCst);
+    send(&mut p, 7);
+    drop((p, channel));
+    let channel = open(path, &Options { durability: SYNC_NONE, ..o });
+    send(&mut channel.producer().unwrap(), 8);
+    drop(channel);
+    // What only this moment cannot tell is no crash of the machine: that would cost the last message.
+    REFUSING.store(true, SeqCst);
+    fails(Channel::open(path.as_ref(), &o), -libc::EIO, "boot id");
+    REFUSING.store(false, SeqCst);
+    let channel = reopen(path, 0);
+    assert_eq!(info(&channel).recoveries, 0);
+    take_numbers(&mut subscribe(&channel, None, 0), 0..9);
+}
+
+/// What keeps a process from flushing or opening for a moment costs nothing that was sent.
+#[test]
+fn s064_a_process_that_is_refused_for_a_moment() {
+    let t = Temp::new();
+    Child::start("be refused", &[t.chan().to_str().unwrap()]).succeed();
 }
 
 /// Reads on in a page that is cut under its mapping.

@@ -94,6 +94,29 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::flush_to`], for a message that is placed: no code may say that it was not sent. What
+    /// keeps this process from flushing (no memory, no lock to be had) is waited out for the stall
+    /// timeout; then it is unknown whether the message is durable, as after a flush that failed.
+    pub(crate) fn flush_placed(&self, target: u64) -> Result<()> {
+        let since = clock::now_ns();
+        loop {
+            match self.flush_to(target, Deadline::Never, Waiter::Placed) {
+                Err(e) if e.code() != DC_E_POISONED => {
+                    if clock::now_ns() - since > u64::from(self.stall_timeout_ms) * 1_000_000 {
+                        return Err(fail!(
+                            DC_E_POISONED,
+                            "{}: a message was sent, but whether it is on stable storage is not \
+                             known: {e}",
+                            self.path.display()
+                        ));
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Whether the durable position has not moved although nothing that takes time is in its way.
     fn stands_still(&self, moved: &mut u64, reached: &mut u64) -> bool {
         let (now, durable) = (clock::now_ns(), self.durable());
