@@ -11,15 +11,19 @@ mod abi;
 mod calls;
 #[allow(dead_code)]
 mod driver;
+mod fault;
+mod full;
 #[allow(dead_code)]
 mod history;
 mod hostile;
 mod kill;
+mod ledger;
 mod payload;
 mod plant;
 #[allow(dead_code)]
 mod pool;
 mod process;
+mod session;
 mod sigkill;
 mod suspend;
 #[allow(dead_code)]
@@ -41,6 +45,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Kind {
+    /// System calls that fail, each with every plausible errno
+    Fault(fault::Arguments),
+    /// Full disks of every size
+    Full(full::Arguments),
     /// Kill a process at every instruction of its calls (counts images)
     Kill(kill::Arguments),
     /// Every bit, value and length of a channel's files
@@ -67,6 +75,8 @@ fn end(kind: &str, tally: pool::Tally) -> ExitCode {
 
 fn main() -> Result<ExitCode> {
     Ok(match Arguments::parse().kind {
+        Kind::Fault(a) => end("fault", fault::run(&a)?),
+        Kind::Full(a) => end("full", full::run(&a)?),
         Kind::Kill(a) => end("kill", kill::kill(&a)?),
         Kind::Hostile(a) => end("hostile", hostile::run(&a)?),
         Kind::HostileLive(a) => end("hostile-live", hostile::live::run(&a)?),

@@ -69,6 +69,9 @@ struct Shared {
     slots: [Slot; 64],
 }
 
+/// A worker's exit status.
+const CANNOT_START: i32 = 3;
+
 fn now_ms() -> u64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the struct is valid.
@@ -166,6 +169,9 @@ impl Run<'_> {
                         *place = None;
                         continue;
                     }
+                    if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == CANNOT_START {
+                        bail!("a worker cannot start");
+                    }
                     failed += 1;
                     let at = case_at.saturating_sub(1);
                     bar.suspend(|| {
@@ -249,7 +255,7 @@ impl Run<'_> {
             Err(e) => {
                 eprintln!("{}: cannot start: {e:#}", self.kind);
                 shared.next.store(self.cases, SeqCst);
-                return 3;
+                return CANNOT_START;
             }
         };
         loop {
