@@ -103,6 +103,8 @@ pub(super) fn finish_destroying(path: &Path, dir: &Dir) -> Result<()> {
             }
         }
     }
+    // What is left without it would not be known as a channel's: the other names go first on the disk too.
+    dir.sync().map_err(|e| os(e, "flush", path))?;
     match dir.unlink(CHANNEL_FILE) {
         Ok(()) | Err(libc::ENOENT) => Ok(()),
         Err(e) => Err(os(e, "remove the channel file of", path)),
