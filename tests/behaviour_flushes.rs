@@ -67,3 +67,34 @@ fn s040_a_channels_name_goes_last_on_the_disk() {
     let last = diary.iter().rfind(|f| f.path == path).expect("the directory was flushed");
     assert_eq!(last.names, [path.join("channel")]);
 }
+
+/// [S42] What the mark vouches for after a power cut is believed without a look, though the durable position is
+/// behind it: before the file of such a page is reused, that it was dropped is on the disk.
+#[test]
+fn s042_nothing_the_mark_vouches_for_is_reused_unsaid() {
+    const WINDOW: usize = 8192;
+    const DURABLE: usize = 8704;
+    let _turn = turn();
+    let t = Temp::new();
+    let options = Options { checksum: CHECKSUM_OFF, flags: NO_THREAD, ..small() };
+    let channel = open(t.chan(), &options);
+    let mut p = channel.producer().unwrap();
+    send_numbers(&mut p, 0..60);
+    p.sync(-1).unwrap();
+    drop((p, channel));
+    // The flush of the mark was the last one: the durable position is as it was before.
+    overwrite(&t.chan().join("channel"), DURABLE, &(1u64 << 16).to_le_bytes());
+    crash_machine(t.chan());
+    let channel = reopen(t.chan(), EXISTING | NO_THREAD);
+    let mut p = channel.producer().unwrap();
+    let mut n = 60;
+    while info(&channel).oldest >> 16 < 4 {
+        send(&mut p, n);
+        n += 1;
+    }
+    let file = real(&t.chan()).join("channel");
+    let diary = diary();
+    let last = diary.iter().rfind(|f| f.path == file).expect("the channel file was flushed");
+    let window = u64::from_le_bytes(last.content[WINDOW..WINDOW + 8].try_into().unwrap());
+    assert_eq!(window >> 26, 4, "pages were reused that a cut would bring back");
+}

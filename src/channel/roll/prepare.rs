@@ -88,7 +88,7 @@ impl Shared {
     /// new payload, and what was confirmed once is believed without a look.
     fn forget_durably(&self, spare: &Spare) -> Result<()> {
         let was = page_number(&spare.name).unwrap_or(0);
-        if self.durable() > position(was, 0) && !planted!("window_unflushed") {
+        if self.certain() > position(was, 0) && !planted!("window_unflushed") {
             if let Err(e) = self.file.sync_data() {
                 self.poison();
                 return Err(self.os_dir(e, "flush the channel file in"));
