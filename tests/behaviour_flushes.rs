@@ -51,6 +51,33 @@ fn real(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap()
 }
 
+/// [S42] Who made the channel may have been killed before the parent directory was flushed: whoever first
+/// says that something is durable sees to it.
+#[test]
+fn s042_the_first_flush_is_of_the_directory_too() {
+    let _turn = turn();
+    let t = Temp::new();
+    let parent = real(t.dir());
+    let maker = open(t.chan(), &small());
+    let user = reopen(t.chan(), EXISTING);
+    let parents = || diary().iter().filter(|f| f.path == parent).count();
+    let mut p = user.producer().unwrap();
+    for _ in 0..2 {
+        // The maker was killed just before.
+        send(&mut p, 1);
+        p.sync(-1).unwrap();
+    }
+    assert_eq!(parents(), 2, "one by the maker, one by the first flush");
+    drop((p, user, maker));
+    // The same for who only has acknowledgements.
+    let _ = Channel::destroy(&t.chan());
+    diary().clear();
+    let maker = open(t.chan(), &small());
+    let _member = subscribe(&maker, Some("g"), ACK_NEXT);
+    maker.sync(-1).unwrap();
+    assert_eq!(parents(), 2);
+}
+
 /// [S40] Without `channel` the other files would not be known as a channel's: on the disk, too, it goes last.
 #[test]
 fn s040_a_channels_name_goes_last_on_the_disk() {

@@ -168,6 +168,13 @@ impl Dir {
         sync_dir(&self.fd)
     }
 
+    /// Make durable that the directory itself exists, wherever it is by now.
+    pub fn sync_parent(&self) -> Os<()> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        // SAFETY: the name is a literal.
+        sync_dir(&Fd::from_open(|| unsafe { libc::openat(self.raw(), c"..".as_ptr(), flags) })?)
+    }
+
     /// Set the permission bits, whatever the umask.
     pub fn chmod(&self, mode: u32) -> Os<()> {
         self.fd.chmod(mode)
