@@ -30,7 +30,7 @@ else()
   string(APPEND disk_chan_out /${DISK_CHAN_CARGO_PROFILE})
 endif()
 
-set(disk_chan_cargo ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET
+set(disk_chan_cargo ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET ${disk_chan_sanitize_env}
     ${DISK_CHAN_CARGO} rustc --profile ${DISK_CHAN_CARGO_PROFILE} --locked --lib --features capi
     --manifest-path ${disk_chan_root}/Cargo.toml --target-dir ${DISK_CHAN_CARGO_TARGET_DIR}
     ${disk_chan_target})

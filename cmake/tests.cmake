@@ -73,6 +73,10 @@ foreach(source IN LISTS tests_c tests_cpp)
                        ENVIRONMENT DISK_CHAN_SO=${disk_chan_lib}/${disk_chan_so_name}) # for dlopen
 endforeach()
 
+# Wrong on purpose, for scripts/sanitize.sh: not a test.
+disk_chan_program(c_planted tests/c/planted.c)
+set_target_properties(c_planted PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-c)
+
 # The header compiles without a warning, alone, as C11, C17 and C++17.
 set(header ${CMAKE_CURRENT_SOURCE_DIR}/include/disk_chan.h)
 set(strict -Wall -Wextra -Wpedantic -Werror -fsyntax-only)

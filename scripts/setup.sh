@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks for what building needs, and installs what is missing where a package manager and the
 # right to use it are at hand; else says exactly what to install. Silent when all is there.
+# setup.sh TOOL ...: these as well.
 set -eu
 PATH=$PATH:$HOME/.cargo/bin
 
@@ -17,6 +18,7 @@ need() { command -v "$1" >/dev/null || missing="$missing $1"; }
 command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || missing="$missing cc"
 need cmake
 need pkg-config
+for tool in "$@"; do need "$tool"; done
 if command -v cmake >/dev/null; then
     version=$(cmake --version | sed -n '1s/[^0-9]*//p')
     case $version in

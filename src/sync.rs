@@ -8,6 +8,14 @@
 pub(crate) use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
+#[cfg(dc_tsan)]
+#[path = "sync/pthread.rs"]
+mod locks;
+#[cfg(not(dc_tsan))]
+use std::sync as locks;
+
+pub(crate) use locks::{Condvar, MutexGuard};
+
 /// Whether this build has a bug on purpose: `--cfg dc_plant="name"`. Each shows that the tests find it;
 /// `torture/src/plant.rs` says by which.
 macro_rules! planted {
@@ -141,16 +149,16 @@ impl Memory for Region {
 
 /// A mutex whose poisoning is ignored: nothing in this crate panics while it holds one, and a panic
 /// caught at the ABI must not turn every later call into a second failure.
-pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(locks::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) const fn new(value: T) -> Mutex<T> {
-        Mutex(std::sync::Mutex::new(value))
+        Mutex(locks::Mutex::new(value))
     }
-    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-    pub(crate) fn try_lock(&self) -> Option<std::sync::MutexGuard<'_, T>> {
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
             Err(std::sync::TryLockError::Poisoned(e)) => Some(e.into_inner()),

@@ -216,7 +216,7 @@ impl Group {
 /// The right to move a group.
 pub(crate) struct Seek<'a> {
     group: &'a Group,
-    _local: std::sync::MutexGuard<'a, ()>,
+    _local: crate::sync::MutexGuard<'a, ()>,
 }
 
 impl Drop for Seek<'_> {

@@ -3,7 +3,7 @@
 //! Started when first needed, with all signals blocked; it ends when no open needs it any more.
 
 use std::sync::atomic::AtomicPtr;
-use std::sync::{Arc, Condvar};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::handles::{wake_word, SLEEP_MAX};
@@ -13,7 +13,7 @@ use crate::engine::sleepers::FOR_ROOM;
 use crate::error::{Error, Result, DC_AGAIN};
 use crate::layout::control::member_at;
 use crate::options::{NO_THREAD, SYNC_INTERVAL};
-use crate::sync::{Acquire, Memory, Mutex, Relaxed, SeqCst};
+use crate::sync::{Acquire, Condvar, Memory, Mutex, Relaxed, SeqCst};
 use crate::sys::{clock, fork, futex, thread};
 
 /// The thread's state in one process; a forked child makes itself a new one.
