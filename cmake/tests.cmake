@@ -44,7 +44,8 @@ disk_chan_test(demo TIMEOUT 300 LAST_LINE "demo: all of it arrived, each line ex
                COMMAND ${CMAKE_COMMAND} -E env DEMO_MESSAGES=200000 DEMO_LINES=50000
                ${CMAKE_CURRENT_SOURCE_DIR}/demo/demo.sh ${CMAKE_CURRENT_BINARY_DIR})
 
-# The C behaviour suite: every tests/c/test_*.c (and .cpp) is a program and a test.
+# The C behaviour suite: every tests/c/test_*.c (and .cpp) is a program and a test; c_tests builds them alone.
+add_custom_target(c_tests)
 file(GLOB tests_c CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/c/test_*.c)
 file(GLOB tests_cpp CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/c/test_*.cpp)
 include(CheckLanguage)
@@ -63,6 +64,7 @@ foreach(source IN LISTS tests_c tests_cpp)
   disk_chan_program(${language}_${name} ${source})
   target_include_directories(${language}_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests/c)
   target_link_libraries(${language}_${name} PRIVATE ${CMAKE_DL_LIBS})
+  add_dependencies(c_tests ${language}_${name})
   if(language STREQUAL cpp)
     target_compile_features(${language}_${name} PRIVATE cxx_std_17)
   endif()
@@ -75,6 +77,7 @@ endforeach()
 
 # Wrong on purpose, for scripts/sanitize.sh: not a test.
 disk_chan_program(c_planted tests/c/planted.c)
+add_dependencies(c_tests c_planted)
 set_target_properties(c_planted PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-c)
 
 # The header compiles without a warning, alone, as C11, C17 and C++17.

@@ -29,7 +29,7 @@ else
     [ -n "$runtime" ] || skip "Rust has no $kind sanitizer for $host"
     flags=(-DDISK_CHAN_SANITIZE="$kind")
 fi
-cmake -S . -B "$build" -DDISK_CHAN_INSTALL=OFF "${flags[@]}" >/dev/null && cmake --build "$build" -j "${JOBS:-2}" || exit 1
+cmake -S . -B "$build" -DDISK_CHAN_INSTALL=OFF "${flags[@]}" >/dev/null && cmake --build "$build" --target c_tests -j "${JOBS:-2}" || exit 1
 
 logs=$PWD/$build/sanitize
 rm -rf "$logs" && mkdir -p "$logs/tmp"

@@ -196,9 +196,11 @@ static int handler_errno, handler_codes;
 
 static void interrupts(int signal) {
     (void)signal;
+    int before = errno;
     errno = 4711;
     handler_codes |= dc_interrupt(handled_consumer) | dc_producer_interrupt(handled_producer);
     handler_errno = errno;
+    errno = before;
 }
 
 /* [S10] */
