@@ -671,7 +671,8 @@ DC_API const char *dc_last_error(void);
 // - DC_E_CORRUPT: a channel, but damaged; see dc_verify.
 // - DC_E_ARGUMENT: path or out is NULL, path is empty, or an option is out of range.
 // - DC_E_UNSUPPORTED: a network file system, or a kernel without what is needed.
-// - DC_E_BUSY: the channel is being destroyed; repeat to make a new one.
+// - DC_E_BUSY: the channel is being destroyed (repeat to make a new one), or for 10 seconds already
+//   recovered by a process that seems to be suspended; let it go on, or end it.
 // - DC_E_LIMIT: 1,024 opens of this channel are in use; close some.
 // - -EACCES, -ENOSPC, -EMFILE, -ENOMEM and others of the operating system: nothing was opened, and
 //   what exists is unchanged.

@@ -391,15 +391,21 @@ fn s060_a_lossless_channel_seeks_back() {
     take_nothing(&mut c);
 }
 
-/// Locks all entries of a group's file, as who deletes the group does; until dropped.
-fn locks_of_a_deleter(file: &std::path::Path) -> std::fs::File {
+/// The file of a channel's only group.
+fn group_file(t: &Temp) -> std::path::PathBuf {
+    let is_group = |p: &std::path::PathBuf| p.to_string_lossy().contains("/group-");
+    files(t.chan()).into_iter().find(is_group).unwrap()
+}
+
+/// Locks bytes of a group's file, as one does who deletes the group, or seeks; until dropped.
+fn lock_group(file: &std::path::Path, at: i64, len: i64) -> std::fs::File {
     use std::os::fd::AsRawFd;
     let f = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
     // SAFETY: a zeroed flock is valid; the pointer is used during the call only.
     unsafe {
         let mut lock: libc::flock = std::mem::zeroed();
         lock.l_type = libc::F_WRLCK as i16;
-        (lock.l_start, lock.l_len) = (1 << 32, 510);
+        (lock.l_start, lock.l_len) = (at, len);
         assert_eq!(libc::fcntl(f.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock), 0);
     }
     f
@@ -411,8 +417,7 @@ fn s130_a_deleter_suspended_half_way() {
     let o = Options { stall_timeout_ms: 100, ..small() };
     let (here, there) = (open(t.chan(), &o), open(t.chan(), &o));
     drop(subscribe(&here, Some("g"), ACK_NEXT));
-    let is_group = |p: &std::path::PathBuf| p.to_string_lossy().contains("/group-");
-    let path = files(t.chan()).into_iter().find(is_group).unwrap();
+    let path = group_file(&t);
     let busy = |c: &Channel, name: &str| match c
         .subscribe(Some(name.as_bytes()), &Default::default())
     {
@@ -422,7 +427,7 @@ fn s130_a_deleter_suspended_half_way() {
         }
     };
     // Before it decided.
-    let deleter = locks_of_a_deleter(&path);
+    let deleter = lock_group(&path, 1 << 32, 510);
     for channel in [&here, &there] {
         busy(channel, "g");
         drop(subscribe(channel, Some("other"), ACK_NEXT));
@@ -430,7 +435,7 @@ fn s130_a_deleter_suspended_half_way() {
     drop(deleter);
     drop(subscribe(&here, Some("g"), ACK_NEXT));
     // After it decided, before the name went.
-    let deleter = locks_of_a_deleter(&path);
+    let deleter = lock_group(&path, 1 << 32, 510);
     std::os::unix::fs::FileExt::write_all_at(&deleter, &[1], 1192).unwrap();
     for channel in [&here, &there] {
         busy(channel, "g");
@@ -440,4 +445,30 @@ fn s130_a_deleter_suspended_half_way() {
     drop(deleter);
     drop(subscribe(&there, Some("g"), ACK_NEXT));
     drop(subscribe(&here, Some("g"), ACK_NEXT));
+}
+
+/// How often this thread has gone to sleep.
+fn sleeps() -> i64 {
+    // SAFETY: integers, of which zeros are a value; a valid pointer.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &mut usage), 0);
+        usage.ru_nvcsw
+    }
+}
+
+#[test]
+fn s130_a_suspended_seek_is_waited_for_asleep() {
+    let t = Temp::new();
+    let channel = open(t.chan(), &Options { stall_timeout_ms: 60_000, ..small() });
+    let mut c = subscribe(&channel, Some("g"), ACK_NEXT);
+    send(&mut channel.producer().unwrap(), 1);
+    let seeker = lock_group(&group_file(&t), (1 << 32) - 1, 1);
+    std::os::unix::fs::FileExt::write_all_at(&seeker, &[1], 1152).unwrap();
+    let (before, mut m) = (sleeps(), Message::default());
+    assert_eq!(code(c.recv(&mut m, 1000)), DC_AGAIN);
+    assert!(sleeps() - before > 10, "asleep {} times in a second", sleeps() - before);
+    // Killed, it is not waited for.
+    drop(seeker);
+    assert_eq!(take_number(&mut c), 1);
 }

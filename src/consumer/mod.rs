@@ -41,6 +41,11 @@ impl Source {
             Source::Observer(o) => o.ready(core),
         }
     }
+
+    /// Whether the last step met a seek under way.
+    fn held_up(&self) -> bool {
+        matches!(self, Source::Member(m) if m.held_up())
+    }
 }
 
 impl Consumer {
@@ -276,7 +281,9 @@ impl Consumer {
             } else {
                 let most = if pending { Duration::from_millis(1) } else { Duration::from_secs(1) };
                 let (core, source) = (&self.core, &self.source);
-                match core.handle.sleep(most.min(until.left()), || source.ready(core)) {
+                // What a seek is in front of is there, and not to be had.
+                let ready = || !source.held_up() && source.ready(core);
+                match core.handle.sleep(most.min(until.left()), ready) {
                     Slept::Signalled => {
                         self.core.woken = true;
                         return Err(Error::silent(-libc::EINTR));

@@ -69,6 +69,11 @@ impl Member {
         (self.count, self.handed, self.acked, self.held) = (0, 0, 0, 0);
     }
 
+    /// Whether the last claim found a seek under way.
+    pub(in crate::consumer) fn held_up(&self) -> bool {
+        self.seek_seen != 0
+    }
+
     /// A claim found a seek under way: one whose owner died, or is suspended, does not hold it up. The
     /// seek's own move is a compare-exchange on what it saw, and fails if anybody claims meanwhile.
     #[cold]
