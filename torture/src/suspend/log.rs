@@ -53,8 +53,8 @@ pub struct Log {
     rows: [Row; ROWS],
     count: AtomicU32,
     pub note: Note,
-    /// By `Kind`: the longest call that slept, in nanoseconds.
-    pub slept: [AtomicU64; 4],
+    /// By `Kind`: the longest call that waited, in nanoseconds.
+    pub waited: [AtomicU64; 4],
     /// The longest call of all.
     pub longest: [AtomicU64; 4],
     /// Which call of those who go on is under way.

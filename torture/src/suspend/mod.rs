@@ -51,7 +51,7 @@ struct Figures {
     points: AtomicU64,
     resumed: AtomicU64,
     killed: AtomicU64,
-    /// By `Kind`: points at which such a call of the others slept for half a stall timeout or longer.
+    /// By `Kind`: points at which such a call of the others waited for half a stall timeout or longer.
     delayed: [AtomicU64; 4],
     /// The longest such, in nanoseconds.
     longest: [AtomicU64; 4],
@@ -145,17 +145,17 @@ impl Case<'_> {
         f.points.fetch_add(1, SeqCst);
         if kill { &f.killed } else { &f.resumed }.fetch_add(1, SeqCst);
         for kind in 0..4 {
-            let slept = log.slept[kind].load(SeqCst);
-            if slept > u64::from(STALL) * 500_000 {
+            let waited = log.waited[kind].load(SeqCst);
+            if waited > u64::from(STALL) * 500_000 {
                 f.delayed[kind].fetch_add(1, SeqCst);
-                f.longest[kind].fetch_max(slept, SeqCst);
+                f.longest[kind].fetch_max(waited, SeqCst);
             }
         }
         f.busy.fetch_add(u64::from(log.deleted.load(SeqCst) != 0), SeqCst);
         if self.loud {
-            let ms = |k: Kind| log.slept[k as usize].load(SeqCst) / 1_000_000;
+            let ms = |k: Kind| log.waited[k as usize].load(SeqCst) / 1_000_000;
             println!(
-                "    slept: receive {} ms, send {} ms, open {} ms, other {} ms",
+                "    waited: receive {} ms, send {} ms, open {} ms, other {} ms",
                 ms(Kind::Receive),
                 ms(Kind::Send),
                 ms(Kind::Open),
@@ -291,7 +291,7 @@ fn report(totals: &Totals) {
     let kinds = ["receiving", "sending", "opening", "other calls"];
     for (kind, name) in kinds.iter().enumerate() {
         println!(
-            "  {name}: delayed (slept for half a stall timeout or more) at {} points, {} ms at most",
+            "  {name}: delayed (waited for half a stall timeout or more) at {} points, {} ms at most",
             sum(&|f| n(&f.delayed[kind])),
             totals.iter().map(|f| n(&f.longest[kind])).max().unwrap_or(0) / 1_000_000
         );

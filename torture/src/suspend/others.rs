@@ -50,16 +50,25 @@ fn sleeps() -> i64 {
     }
 }
 
+/// Processor time of this thread.
+fn used_ns() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: valid pointer.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
 impl Clocked<'_> {
     fn call<R>(&self, kind: Kind, name: &'static str, f: impl FnOnce(&Lib) -> R) -> R {
         let id = CALLS.iter().position(|c| *c == name).unwrap_or(CALLS.len());
         self.log.call.store(id as u32, SeqCst);
-        let (before, slept) = (now_ns(), sleeps());
+        let (before, slept, used) = (now_ns(), sleeps(), used_ns());
         let result = f(self.lib);
         let took = now_ns() - before;
         self.log.longest[kind as usize].fetch_max(took, SeqCst);
-        if sleeps() != slept {
-            self.log.slept[kind as usize].fetch_max(took, SeqCst);
+        // It slept, or span: not only lost the processor to somebody else.
+        if sleeps() != slept || used_ns() - used > took / 2 {
+            self.log.waited[kind as usize].fetch_max(took, SeqCst);
         }
         result
     }

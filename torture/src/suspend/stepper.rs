@@ -244,21 +244,23 @@ pub fn library(lib: &str) -> Result<Vec<(u64, u64)>> {
 pub fn place(rip: u64) -> String {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let hex = |s: &str| u64::from_str_radix(s, 16).unwrap_or(0);
+    let mut bases: HashMap<&str, u64> = HashMap::new();
     for line in maps.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
         let (Some((from, to)), Some(path)) = (words[0].split_once('-'), words.get(5)) else {
             continue;
         };
+        // Code has addresses of its own in a file, counted from where its first part is loaded.
+        let base = *bases.entry(path).or_insert(hex(from));
         if (hex(from)..hex(to)).contains(&rip) {
-            let offset = rip - hex(from) + hex(words[2]);
+            let offset = format!("{:#x}", rip - base);
             // Needs binutils; without it the offset must do.
             let line = std::process::Command::new("addr2line")
-                .args(["-C", "-f", "-p", "-i", "-e", path, &format!("{offset:#x}")])
+                .args(["-C", "-f", "-p", "-i", "-e", path, &offset])
                 .output()
                 .map(|o| String::from_utf8_lossy(&o.stdout).trim().replace('\n', ";"))
                 .unwrap_or_default();
-            let name = path.rsplit('/').next().unwrap_or(path);
-            return format!("{name}+{offset:#x} {line}");
+            return format!("{}+{offset} {line}", path.rsplit('/').next().unwrap_or(path));
         }
     }
     format!("{rip:#x}")
