@@ -142,12 +142,17 @@ impl Scene {
             Op::BatchTurn => rng.random_range(6..SLOTS),
             _ => rng.random_range(3..SLOTS - 1),
         };
+        let mut turned = [0, 1, 4, 9][rng.random_range(0..4)];
+        if op == Op::SeekBack && options.retention == DC_RETAIN_UNREAD {
+            // The group wants every page again that is still there: room is to be left.
+            turned = turned.min(1);
+        }
         let turns = matches!(op, Op::RecvTurn | Op::Observe);
         let holds = matches!(op, Op::Ack | Op::Nack | Op::CloseConsumer);
         Scene {
             op,
             options,
-            turned: [0, 1, 4, 9][rng.random_range(0..4)],
+            turned,
             unread,
             prepared: op == Op::SendTurn
                 || !full && op != Op::Maintain && rng.random_range(0..2) == 0,

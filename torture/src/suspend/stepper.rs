@@ -222,6 +222,15 @@ impl Drop for Stepper {
     }
 }
 
+/// Of the functions that were inlined into each other, the innermost one that is not the language's own.
+fn first_of_ours(lines: &str) -> String {
+    let foreign = |l: &&str| ["/rustc/", "/.cargo/"].iter().any(|f| l.contains(f));
+    let ours = lines.lines().find(|l| !foreign(l)).or(lines.lines().next()).unwrap_or("");
+    let (name, at) = ours.trim().rsplit_once(" at ").unwrap_or((ours, ""));
+    let file = at.rsplit_once("/src/").map_or(at, |(_, file)| file);
+    format!("{} at {file}", name.trim_start_matches("(inlined by) "))
+}
+
 /// Shared mappings of files whose path contains `path`.
 fn mappings(pid: libc::pid_t, path: &str) -> Result<Vec<(u64, u64)>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
@@ -258,7 +267,7 @@ pub fn place(rip: u64) -> String {
             let line = std::process::Command::new("addr2line")
                 .args(["-C", "-f", "-p", "-i", "-e", path, &offset])
                 .output()
-                .map(|o| String::from_utf8_lossy(&o.stdout).trim().replace('\n', ";"))
+                .map(|o| first_of_ours(&String::from_utf8_lossy(&o.stdout)))
                 .unwrap_or_default();
             return format!("{}+{offset} {line}", path.rsplit('/').next().unwrap_or(path));
         }
