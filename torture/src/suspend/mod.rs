@@ -37,7 +37,7 @@ const TOO_SLOW: u64 = 30;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Arguments {
-    /// `--count`: points, forty a case; 10,000 if not said.
+    /// `--count`: points, forty a case at most; 10,080 if not said.
     #[command(flatten)]
     pub common: Common,
     /// With --only: this point of the case alone.
@@ -254,7 +254,7 @@ fn case(
 }
 
 pub fn run(a: &Arguments) -> Result<Tally> {
-    let count = a.common.count.unwrap_or(10_000);
+    let count = a.common.count.unwrap_or(10_080);
     // SAFETY: counters only.
     let totals = unsafe { SharedMemory::<Totals>::zeroed() }?;
     let run = Run {
