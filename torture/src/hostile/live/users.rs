@@ -49,6 +49,7 @@ pub struct User<'a> {
     rng: ChaCha8Rng,
     place: &'a super::User,
     begin: Instant,
+    guard: u32,
     channel: Handle,
     producer: Handle,
     consumers: [Handle; 2],
@@ -62,10 +63,12 @@ impl<'a> User<'a> {
         rng: ChaCha8Rng,
         place: &'a super::User,
         begin: Instant,
+        guarded: bool,
     ) -> User<'a> {
+        let guard = if guarded { DC_SIGBUS_GUARD } else { 0 };
         let none = std::ptr::null_mut();
         let (channel, producer, consumers) = (none, none, [none; 2]);
-        User { lib, dir, rng, place, begin, channel, producer, consumers, sent: 1000 }
+        User { lib, dir, rng, place, begin, guard, channel, producer, consumers, sent: 1000 }
     }
 
     /// Use the channel until the round is over, and close what is open.
@@ -110,7 +113,7 @@ impl<'a> User<'a> {
     fn open(&mut self) -> Result<()> {
         let kind = [DC_NO_THREAD, DC_NO_THREAD, 0, DC_READ_ONLY][self.rng.random_range(0..4)];
         let o = Options {
-            flags: DC_EXISTING | DC_SIGBUS_GUARD | kind,
+            flags: DC_EXISTING | self.guard | kind,
             durability: self.rng.random_range(0..4),
             sync_interval_ms: 5,
             stall_timeout_ms: self.rng.random_range(1..20),

@@ -14,6 +14,8 @@ use crate::hostile::fields::{self, File, BOUNDS};
 
 struct Hand<'a> {
     dir: &'a Path,
+    /// Cuts files, too.
+    cuts: bool,
     rng: ChaCha8Rng,
 }
 
@@ -23,9 +25,10 @@ pub fn write(
     base: &Base,
     rng: ChaCha8Rng,
     until: Instant,
+    cuts: bool,
     writes: &AtomicU64,
 ) -> Result<()> {
-    let mut hand = Hand { dir, rng };
+    let mut hand = Hand { dir, cuts, rng };
     // In some rounds the hand is slow, and the channel lives between two blows.
     let pause = [0, 50, 500, 5_000][hand.rng.random_range(0..4)];
     while Instant::now() < until {
@@ -51,7 +54,8 @@ impl Hand<'_> {
     fn blow(&mut self, name: &str, base: &Base) -> std::io::Result<()> {
         match self.rng.random_range(0..100) {
             0..80 => self.word(name),
-            80..90 => self.length(name),
+            80..90 if self.cuts => self.length(name),
+            80..90 => self.word(name),
             90..93 => self.name(name),
             93..96 => self.superblock(base),
             _ => self.restore(base),
@@ -135,7 +139,9 @@ impl Hand<'_> {
     fn restore(&mut self, base: &Base) -> std::io::Result<()> {
         let file = self.open("channel")?;
         let Some(packed) = base.file("channel") else { return Ok(()) };
-        file.set_len(packed.len)?;
+        if self.cuts {
+            file.set_len(packed.len)?;
+        }
         let few = self.rng.random_range(0..3);
         for (at, bytes) in &packed.runs {
             // The superblocks alone, mostly.
