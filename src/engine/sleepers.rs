@@ -73,17 +73,18 @@ impl Set {
             if tag.is_some_and(|t| t != its) {
                 return;
             }
-            if mem.load(at + ARMED, SeqCst) != 0 {
-                if self.take(mem, index) {
-                    rouse(index);
-                    signal(index);
-                }
+            let armed = || mem.load(at + ARMED, SeqCst) != 0;
+            if !self.wakes_all() && woken[..groups].contains(&its) && !armed() {
                 return;
             }
-            if !self.wakes_all() && woken[..groups].contains(&its) {
+            if !self.take(mem, index) {
                 return;
             }
-            if self.take(mem, index) && rouse(index) && groups < woken.len() {
+            let slept = rouse(index);
+            // Asked after the bit was taken: it may be that of an arming a moment ago.
+            if armed() {
+                signal(index);
+            } else if slept && groups < woken.len() {
                 woken[groups] = its;
                 groups += 1;
             }
