@@ -14,7 +14,7 @@ pub(crate) use self::cache::{map_apart, PageCache};
 use super::Shared;
 use crate::engine::page::PageView;
 use crate::error::{fail, Error, Result, DC_E_BUSY, DC_E_CORRUPT};
-use crate::layout::page::{slot_at, Header, NUMBER_AT, UNIT, VERIFIED_AT};
+use crate::layout::page::{Header, NUMBER_AT, UNIT, VERIFIED_AT};
 use crate::layout::{control, page_name};
 use crate::sync::{Acquire, AtomicUsize, Memory, Mutex, Region, Relaxed};
 use crate::sys::errno::Os;
@@ -249,13 +249,5 @@ impl Shared {
             errno,
             format_args!("cannot {what} {}/{}", self.path.display(), page_name(number)),
         )
-    }
-}
-
-/// Set the slot words of a page that nobody uses to zero.
-pub(super) fn clear_slots(mem: &Region, count: usize) {
-    for slot in 0..count {
-        mem.store(slot_at(slot), 0, Relaxed);
-        mem.store(slot_at(slot) + 8, 0, Relaxed);
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::layout::page::{
     end_word, message_word, place, place_word, slot_at, state, tombstone_word, Geometry, State,
-    Tail, BURIED_AT, ENDED_AT, TAIL_AT,
+    Tail, BURIED_AT, ENDED_AT, NUMBER_AT, TAIL_AT,
 };
 use crate::sync::{planted, AcqRel, Acquire, Memory, Relaxed, Release, SeqCst};
 
@@ -44,6 +44,22 @@ pub(crate) struct Claim {
 }
 
 impl<M: Memory> PageView<M> {
+    /// Make a file that nobody uses this page: no word of what it was before, the `header`, and the number
+    /// last. `known`: its tail says which slots were used.
+    pub(crate) fn dress(&self, known: bool, header: impl FnOnce(&M)) {
+        self.mem.store(NUMBER_AT, 0, SeqCst);
+        let all = self.geometry.slots + 1;
+        let used = if known { (self.tail().count as usize + 1).min(all) } else { all };
+        if !planted!("slots_not_cleared") {
+            for slot in 0..used {
+                self.mem.store(slot_at(slot), 0, Relaxed);
+                self.mem.store(slot_at(slot) + 8, 0, Relaxed);
+            }
+        }
+        header(&self.mem);
+        self.mem.store(NUMBER_AT, self.number, Release);
+    }
+
     /// The tail in one load.
     #[inline(always)]
     pub(crate) fn tail(&self) -> Tail {

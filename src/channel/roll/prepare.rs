@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::pages::{clear_slots, PageFile, LOCK_PIN, LOCK_TAKE};
+use crate::channel::pages::{PageFile, LOCK_PIN, LOCK_TAKE};
 use crate::channel::Shared;
+use crate::engine::page::PageView;
 use crate::error::{fail, Error, Result, DC_E_LIMIT};
 use crate::layout::control::{LOCK_PREPARE, RECOVERIES};
-use crate::layout::page::{self, Header, NUMBER_AT};
+use crate::layout::page::{self, Header};
 use crate::layout::{
     page_name, page_number, position, temporary_name, temporary_number, FileName, FIRST_PAGE,
     PAGE_LIMIT,
 };
-use crate::sync::{planted, Acquire, Memory, Relaxed, Release, SeqCst};
+use crate::sync::{planted, Acquire, Memory, Relaxed};
 use crate::sys::errno::Os;
 use crate::sys::file::{self, Fd};
 use crate::sys::{clock, lock};
@@ -146,12 +147,28 @@ impl Shared {
         Ok(found)
     }
 
+    /// A temporary file that its maker has locked before anybody else.
+    fn new_locked(&self) -> Os<(FileName, Fd)> {
+        for _ in 0..100 {
+            let name = temporary_name(file::unique());
+            let fd = self.dir.create_new(&name)?;
+            match lock::try_exclusive(&fd, LOCK_PIN, 2) {
+                Ok(true) => return Ok((name, fd)),
+                // A preparer took it for one left by the dead, and must not find it a page in use.
+                Ok(false) => drop(self.dir.unlink(&name)),
+                Err(e) => {
+                    let _ = self.dir.unlink(&name);
+                    return Err(e);
+                }
+            }
+        }
+        Err(libc::EAGAIN)
+    }
+
     fn new_file(&self, number: u64) -> Result<Spare> {
-        let name = temporary_name(file::unique());
         let err = |e: i32| self.os_page(e, "create", number);
-        let fd = self.dir.create_new(&name).map_err(err)?;
+        let (name, fd) = self.new_locked().map_err(err)?;
         let made = (|| -> Os<()> {
-            lock::try_exclusive(&fd, LOCK_PIN, 2)?;
             fd.chmod(self.mode)?;
             if planted!("pages_are_holes") {
                 return fd.set_len(self.geometry.file_len());
@@ -189,22 +206,16 @@ impl Shared {
         let err = |e: i32| self.os_page(e, "prepare", number);
         let mem = self.words(file);
         file.populate(self.geometry.payload_at()).map_err(err)?;
-        mem.store(NUMBER_AT, 0, SeqCst);
         // A file from before a machine crash may have words on disk that its tail does not know of.
         let known = mem.load(page::VERIFIED_AT, Relaxed) == self.ctl.load(RECOVERIES, Acquire);
-        let used = page::Tail::unpack(mem.load(page::TAIL_AT, Relaxed)).count as usize;
-        let all = self.geometry.slots + 1;
-        if !planted!("slots_not_cleared") {
-            clear_slots(&mem, if known { (used + 1).min(all) } else { all });
-        }
-        Header {
+        let header = Header {
             uuid: self.uuid,
             geometry: self.geometry,
             verified: self.ctl.load(RECOVERIES, Acquire),
             base: u64::from(number == FIRST_PAGE),
-        }
-        .write(&mem);
-        mem.store(NUMBER_AT, number, Release);
+        };
+        let view = PageView { mem, number, geometry: self.geometry };
+        view.dress(known, |mem| header.write(mem));
         // Openers need the read lock as soon as the name is there: go over to it before linking.
         if !lock::try_shared(&spare.fd, LOCK_PIN, 1).map_err(err)? {
             return Ok(false);
