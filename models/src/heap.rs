@@ -129,6 +129,11 @@ impl Mem {
         Mem { gate: Some(gate.clone()), ..self.mortal(fault, fuse) }
     }
 
+    /// The same actor's view of the words from `base` on.
+    pub(crate) fn at(&self, base: usize) -> Mem {
+        Mem { base: self.base + base, ..self.clone() }
+    }
+
     /// Burn the fuse by one operation. The counters are one actor's own: plain for the checkers.
     pub(crate) fn burn(&self) {
         match self.fuse.load(Relaxed) {
@@ -156,6 +161,14 @@ impl Mem {
         self.burn();
         step();
         self.drain();
+    }
+
+    /// What a word is, for the kernel (shuttle).
+    pub(crate) fn peek(&self, at: usize) -> u64 {
+        match &*self.words {
+            Words::Loom(_) => unreachable!("a word of loom's"),
+            Words::Steps(words) => words[&(self.base + at)].load(Relaxed),
+        }
     }
 
     /// Make every store visible.

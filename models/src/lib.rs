@@ -1,8 +1,9 @@
-//! Model checks: the protocols of `disk_chan` on a memory whose words are loom's.
+//! Model checks: the protocols of `disk_chan` on a memory whose words are a checker's.
 //!
 //! The engine is written over the trait `Memory`. Here the very same files (`src/sync.rs`,
-//! `src/layout`, `src/engine`) are compiled again and run on [`heap::Mem`], and loom tries every
-//! interleaving and every stale read that the C11 memory model allows, up to a bound of preemptions.
+//! `src/layout`, `src/engine`) are compiled again and run on [`heap::Mem`]. Loom tries every
+//! interleaving and every stale read that the C11 memory model allows, up to a bound of preemptions;
+//! shuttle ([`schedules`]) draws schedules of more actors, as many as one likes.
 //! What lies outside the engine (the few lines of `consumer` and `channel` that order its calls) is
 //! repeated in the scenarios, beside the name of the function it repeats.
 //!

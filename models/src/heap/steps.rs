@@ -137,7 +137,8 @@ impl Gate {
     pub(crate) fn open(&self, kill: bool) {
         self.0.kill.store(kill, SeqCst);
         self.0.open.store(true, SeqCst);
-        if let Some(thread) = &*self.0.thread.lock().unwrap_or_else(PoisonError::into_inner) {
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             thread.unpark();
         }
     }

@@ -4,8 +4,12 @@
 //! In each schedule one actor may be killed before any of its accesses, or be stopped there while the others
 //! come to their ends without it, and then be killed or go on.
 
+mod files;
+mod flush;
 mod group;
 mod page;
+mod ring;
+mod sleep;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
@@ -31,15 +35,34 @@ pub(crate) struct Fates {
 impl Fates {
     /// Draw for so many actors of at most `most` accesses. In one of three schedules nothing happens.
     pub(crate) fn draw(actors: usize, most: usize) -> Fates {
+        let victim = if chance(3) { actors } else { below(actors) };
+        Fates { victim, fuse: below(most), stops: chance(2), ..Fates::none(actors) }
+    }
+
+    /// Nothing happens to any of so many actors.
+    pub(crate) fn none(actors: usize) -> Fates {
         let flags = || Arc::new((0..actors).map(|_| AtomicBool::new(false)).collect::<Vec<_>>());
         Fates {
-            victim: if chance(3) { actors } else { below(actors) },
-            fuse: below(most),
-            stops: chance(2),
+            victim: actors,
+            fuse: 0,
+            stops: false,
             gate: Gate::default(),
             gone: flags(),
             ended: flags(),
         }
+    }
+
+    /// None of these is killed or stopped.
+    pub(crate) fn spare(mut self, spared: std::ops::Range<usize>) -> Fates {
+        if spared.contains(&self.victim) {
+            self.victim = self.gone.len();
+        }
+        self
+    }
+
+    /// Whether somebody is to be killed or stopped.
+    pub(crate) fn any(&self) -> bool {
+        self.victim < self.gone.len()
     }
 
     /// Run actor number `index`; `None`: it died.

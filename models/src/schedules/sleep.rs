@@ -65,7 +65,7 @@ struct Queues {
     bounded: bool,
 }
 
-/// Somebody in a queue, for a group's messages.
+/// Somebody in a queue, for a group's messages. To be woken outside of the queues: that is a step of shuttle's.
 struct Waiter {
     group: usize,
     woken: Arc<AtomicBool>,
@@ -122,11 +122,11 @@ impl Kernel {
 
     fn wake(&self, mem: &Mem, at: usize) -> bool {
         mem.call();
-        self.with(|q| {
+        let one = self.with(|q| {
             let queue = q.waiting.entry(at).or_default();
-            let one = (!queue.is_empty()).then(|| queue.remove(0));
-            one.map(Waiter::end).is_some()
-        })
+            (!queue.is_empty()).then(|| queue.remove(0))
+        });
+        one.map(Waiter::end).is_some()
     }
 
     /// Write the descriptor.
@@ -138,14 +138,16 @@ impl Kernel {
 
     /// A group has received everything.
     fn over(&self, group: usize) {
+        let mut all = Vec::new();
         self.with(|q| {
             q.over[group] = true;
             for queue in q.waiting.values_mut() {
                 let (go, stay) = std::mem::take(queue).into_iter().partition(|w| w.group == group);
                 *queue = stay;
-                Vec::into_iter(go).for_each(Waiter::end);
+                all.extend::<Vec<_>>(go);
             }
         });
+        all.into_iter().for_each(Waiter::end);
     }
 }
 
@@ -306,7 +308,8 @@ fn sleep(wrong: Wrong, whole: bool) {
     let mem = Mem::stepped(&all);
     // The poller and its library thread are one process, which is to come to its end.
     let fates = if whole { Fates::none(7) } else { Fates::draw(7, 40).spare(POLLER..5) };
-    let world = World { kernel: Kernel::default(), own: chance(2), wrong };
+    // A process that writes its own descriptor is not killed without the poller.
+    let world = World { kernel: Kernel::default(), own: whole && chance(2), wrong };
     world.kernel.with(|q| q.bounded = fates.any());
     let fault = if let Wrong::Memory(fault) = wrong { fault } else { Fault::None };
     let mut actors = Vec::new();
