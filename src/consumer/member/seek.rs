@@ -69,9 +69,9 @@ impl Member {
         (self.count, self.handed, self.acked, self.held) = (0, 0, 0, 0);
     }
 
-    /// Whether the last claim found a seek under way.
+    /// Whether the last claim or hop found a seek under way that has not ended.
     pub(in crate::consumer) fn held_up(&self) -> bool {
-        self.seek_seen != 0
+        self.seek_seen != 0 && self.group.mem().load(SEEKING, SeqCst) != 0
     }
 
     /// A claim found a seek under way: one whose owner died, or is suspended, does not hold it up. The
