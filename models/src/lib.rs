@@ -48,3 +48,4 @@ mod run;
 mod schedules;
 mod seek;
 mod sleep;
+mod window;
