@@ -16,7 +16,7 @@ static void mount_disk(const char *size) {
     snprintf(options, sizeof options, "size=%s", size);
     SYS(mkdir(disk, 0700));
     if (unshare(CLONE_NEWNS) != 0) SKIP("unshare: %s (needs root)", strerror(errno));
-    if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) SKIP("mount: %s", strerror(errno));
+    if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0) SKIP("mount: %s", strerror(errno));
     if (mount("tmpfs", disk, "tmpfs", 0, options) != 0) SKIP("mounting a tmpfs: %s", strerror(errno));
 }
 

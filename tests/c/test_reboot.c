@@ -12,7 +12,7 @@ static void boot(int number) {
     char path[700], id[40];
     if (!unshared++) {
         if (unshare(CLONE_NEWNS) != 0) SKIP("unshare: %s (needs root)", strerror(errno));
-        if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) SKIP("mount: %s", strerror(errno));
+        if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0) SKIP("mount: %s", strerror(errno));
     }
     snprintf(path, sizeof path, "%s/boot_id", test_dir);
     int n = snprintf(id, sizeof id, "%08x-0000-4000-8000-000000000000\n", (unsigned)number), fd = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0644);
@@ -20,7 +20,7 @@ static void boot(int number) {
     CHECK_EQ(write(fd, id, (size_t)n), n);
     close(fd);
     umount(BOOT_ID);
-    if (mount(path, BOOT_ID, NULL, MS_BIND, NULL) != 0) SKIP("mounting over " BOOT_ID ": %s", strerror(errno));
+    if (mount(path, BOOT_ID, "none", MS_BIND, NULL) != 0) SKIP("mounting over " BOOT_ID ": %s", strerror(errno));
 }
 
 struct crashed {
