@@ -9,6 +9,7 @@
 mod abi;
 #[allow(dead_code)]
 mod calls;
+mod disk;
 #[allow(dead_code)]
 mod driver;
 mod fault;
@@ -45,6 +46,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Kind {
+    /// Power cuts on real file systems, through a disk that logs
+    Disk(disk::Disk),
     /// System calls that fail, each with every plausible errno
     Fault(fault::Arguments),
     /// Full disks of every size
@@ -75,6 +78,7 @@ fn end(kind: &str, tally: pool::Tally) -> ExitCode {
 
 fn main() -> Result<ExitCode> {
     Ok(match Arguments::parse().kind {
+        Kind::Disk(a) => end("disk", a.run()?),
         Kind::Fault(a) => end("fault", fault::run(&a)?),
         Kind::Full(a) => end("full", full::run(&a)?),
         Kind::Kill(a) => end("kill", kill::kill(&a)?),
