@@ -220,7 +220,8 @@ impl Shared {
         let last = page_of(to);
         let mut named = 0;
         let mut number = page_of(from).max(self.window().oldest);
-        while number <= last {
+        // Numbers only grow, but for damage: what was the newest page then may be far from it now.
+        while number <= last.min(self.newest()) {
             match self.pin(number).map_err(Ok)? {
                 Pinned::Page(page) => {
                     if unsure && !planted!("not_dirtied_anew") {

@@ -11,8 +11,13 @@ static char cut_path[1200]; /* the file to cut ... */
 static off_t cut_len;       /* ... to this length ... */
 static long cut_after;      /* ... before this system call; 0: now is not the time */
 
+static int newest_at = -1;  /* ... or, where this is the `channel` file, NEWEST becomes this again */
+static uint64_t newest;
+
 static void point(void) {
-    if (cut_after > 0 && --cut_after == 0) SYS(truncate(cut_path, cut_len));
+    if (cut_after <= 0 || --cut_after != 0) return;
+    if (newest_at < 0) SYS(truncate(cut_path, cut_len));
+    else CHECK(pwrite(newest_at, &newest, sizeof newest, 8320) == sizeof newest);
 }
 
 int fcntl(int fd, int command, ...) {
@@ -345,4 +350,32 @@ TEST(s093_verify_is_guarded_with_the_process) {
     CHECK_OK(dc_verify(chan_path, &i));
     CHECK_EQ(i.corrupt, 1); /* the page that is no page any more */
     end(&u);
+}
+
+/* [S132] The number of the newest page is far off when a call begins, and back before its k-th system call:
+ * no call goes all the way from the one to the other. */
+TEST_LIMIT(s093_the_newest_page_changes_within_a_call, 120) {
+    static const uint64_t far = (uint64_t)1 << 37;
+    struct op turned[] = {{"send over a page's end", do_send_page}, {"batch", do_batch}, {"sync", do_sync}, {"maintain", do_maintain}, {"stats", do_stats}, {"observe", do_observe}, {"recv all", do_recv_all}};
+    for (size_t op = 0; op < sizeof turned / sizeof turned[0]; op++) {
+        for (long k = 1, reached = 1; reached; k++) {
+            struct use u = begin();
+            char path[700];
+            snprintf(path, sizeof path, "%s/channel", chan_path);
+            newest_at = open(path, O_RDWR | O_CLOEXEC);
+            SYS(newest_at);
+            CHECK(pread(newest_at, &newest, sizeof newest, 8320) == sizeof newest);
+            if (op < 2) /* the page at hand is full */
+                for (int n = 0; n < 8; n++) CHECK_OK(do_send(&u));
+            CHECK(pwrite(newest_at, &far, sizeof far, 8320) == sizeof far);
+            cut_after = k;
+            a_code(turned[op].name, turned[op].run(&u), k);
+            reached = cut_after == 0;
+            cut_after = 0;
+            close(newest_at);
+            newest_at = -1;
+            end(&u);
+            remove_tree(chan_path);
+        }
+    }
 }
