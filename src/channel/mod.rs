@@ -8,6 +8,7 @@ mod lifecycle;
 mod open;
 pub(crate) use open::RESERVE;
 pub(crate) mod pages;
+mod rewrite;
 mod roll;
 mod stats;
 mod verify;

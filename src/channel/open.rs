@@ -345,9 +345,12 @@ fn settle_in(shared: &Shared, alone: bool) -> Result<()> {
             crate::recover::recover(shared)?;
         }
         if shared.ctl.load(POISONED, SeqCst) != 0 {
-            // What the failed flush covered is dirtied anew by the next one.
-            shared.ctl.store(FLUSHING, 1, SeqCst);
-            shared.ctl.store(POISONED, 0, SeqCst);
+            // What cannot be written anew (a disk that is still full, say) stays unknown: receiving goes on.
+            let rewritten = planted!("not_rewritten") || super::rewrite::rewrite(shared).is_ok();
+            if rewritten {
+                shared.ctl.store(FLUSHING, 1, SeqCst);
+                shared.ctl.store(POISONED, 0, SeqCst);
+            }
         }
         let down = lock::try_shared(&shared.file, LOCK_OPEN, 1);
         if !down.map_err(|e| shared.os_dir(e, "lock"))? {

@@ -111,6 +111,14 @@ impl Dir {
         }
     }
 
+    /// Rename; what was called `to` is replaced in one step.
+    pub fn rename(&self, from: &str, to: &str) -> Os<()> {
+        let (from, to) = (Name::new(from)?, Name::new(to)?);
+        let dir = self.raw();
+        // SAFETY: both names are NUL-terminated and outlive the call.
+        retry(|| unsafe { libc::renameat(dir, from.as_ptr(), dir, to.as_ptr()) }).map(drop)
+    }
+
     /// Remove a file's name.
     pub fn unlink(&self, name: &str) -> Os<()> {
         let name = Name::new(name)?;
