@@ -13,7 +13,7 @@ use self::claim::{fitting, Until};
 use crate::channel::flush::Waiter;
 use crate::channel::handles::{Handle, Interrupter};
 use crate::channel::pages::Page;
-use crate::channel::{deadline, User};
+use crate::channel::{deadline, Deadline, User};
 use crate::engine::abandoned::{self, register};
 use crate::engine::page::Claim;
 use crate::engine::sleepers::FOR_ROOM;
@@ -265,6 +265,9 @@ impl Producer {
             return Err(self.lost());
         }
         if self.shared.durability == SYNC_ALWAYS {
+            if planted!("placed_but_denied") {
+                return self.shared.flush_to(at + 1, Deadline::Never, Waiter::Placed);
+            }
             return self.shared.flush_placed(at + 1);
         }
         Ok(())

@@ -228,7 +228,12 @@ impl Shared {
                         redirty(&page);
                     }
                     if !planted!("page_unflushed") {
-                        page.file.fd.sync_data().map_err(Err)?;
+                        let flushed = page.file.fd.sync_data();
+                        if flushed.is_err() && planted!("flush_tried_again") {
+                            page.file.fd.sync_data().map_err(Err)?;
+                        } else {
+                            flushed.map_err(Err)?;
+                        }
                     }
                     named = number;
                     number += 1;

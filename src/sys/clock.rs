@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::errno::Os;
+use crate::sync::planted;
 
 fn read(clock: libc::clockid_t) -> Duration {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -43,7 +44,8 @@ fn text_of(path: &str) -> Os<Option<String>> {
         Ok(text) => Ok(Some(text)),
         Err(e) => match e.raw_os_error() {
             None | Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM) => Ok(None),
-            Some(errno) => Err(errno),
+            Some(errno) if !planted!("boot_id_substituted") => Err(errno),
+            _ => Ok(None),
         },
     }
 }
