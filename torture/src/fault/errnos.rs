@@ -25,6 +25,7 @@ pub fn name(site: Site) -> String {
         SYS_fdatasync => "fdatasync",
         SYS_fsync => "fsync",
         SYS_renameat2 => "renameat2",
+        SYS_renameat => "renameat",
         SYS_linkat => "linkat",
         SYS_unlinkat => "unlinkat",
         SYS_mkdir => "mkdir",
@@ -71,7 +72,7 @@ fn errnos(site: Site) -> &'static [i32] {
             &[EFAULT, ENOMEM, EIO, EHWPOISON, EAGAIN, EINTR, EINVAL],
         SYS_madvise => &[EINVAL, ENOMEM],
         SYS_fdatasync | SYS_fsync => &[EIO, ENOSPC, EDQUOT, EINTR],
-        SYS_renameat2 =>
+        SYS_renameat2 | SYS_renameat =>
             &[EIO, ENOSPC, EDQUOT, EINVAL, ENOSYS, EACCES, EROFS, ENOMEM],
         SYS_linkat => &[EIO, ENOSPC, EDQUOT, EPERM, EMLINK],
         SYS_unlinkat => &[EIO, EACCES, EROFS, ENOMEM],
@@ -115,6 +116,7 @@ fn modes(site: Site, errno: i32) -> &'static [Mode] {
         SYS_fdatasync
             | SYS_fsync
             | SYS_renameat2
+            | SYS_renameat
             | SYS_linkat
             | SYS_unlinkat
             | SYS_ftruncate

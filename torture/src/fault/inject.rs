@@ -189,6 +189,10 @@ impl Tracer<'_> {
         let count = self.counts.entry(site).or_default();
         *count += 1;
         let Some(fault) = self.fault.filter(|f| f.hits(site, *count)) else { return false };
+        // What this process may not look at, it never may: only the channel's files change hands.
+        if fault.errno == libc::EACCES && of_kernel(tid, site, regs) {
+            return false;
+        }
         let path = std::fs::read_link(format!("/proc/{tid}/fd/{}", regs.rdi));
         let path = path.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
         let seen = (self.look)();
@@ -215,6 +219,13 @@ impl Tracer<'_> {
             }
         }
     }
+}
+
+/// Whether a call opens something below /proc.
+fn of_kernel(tid: i32, site: Site, regs: &libc::user_regs_struct) -> bool {
+    // SAFETY: reads a word of a stopped tracee.
+    let word = || unsafe { libc::ptrace(libc::PTRACE_PEEKDATA, tid, regs.rsi, 0) };
+    site.call == libc::SYS_openat && word().to_ne_bytes().starts_with(b"/proc/")
 }
 
 /// What makes a call a kind of its own.

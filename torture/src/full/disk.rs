@@ -40,7 +40,7 @@ impl Kind {
             Kind::Reflink | Kind::Snapshot => (33, 64 << 10),
             Kind::Writeback => (9, 32 << 10),
             // 0 to 8 MB.
-            _ => (257, 32 << 10),
+            _ => (65, 128 << 10),
         }
     }
 
