@@ -110,7 +110,7 @@ fn s042_nothing_the_mark_vouches_for_is_reused_unsaid() {
     p.sync(-1).unwrap();
     drop((p, channel));
     // The flush of the mark was the last one: the durable position is as it was before.
-    overwrite(&t.chan().join("channel"), DURABLE, &(1u64 << 16).to_le_bytes());
+    overwrite(t.chan().join("channel"), DURABLE, &(1u64 << 16).to_le_bytes());
     crash_machine(t.chan());
     let channel = reopen(t.chan(), EXISTING | NO_THREAD);
     let mut p = channel.producer().unwrap();
