@@ -45,6 +45,8 @@ enum Wrong {
     Keeps,
     /// A woken consumer that leaves without a message does not pass the wake on.
     Leaves,
+    /// One who wakes a group repeats a round for that group only.
+    OwnGroup,
     /// A descriptor is armed after the second look.
     ArmsLate,
     /// A descriptor counts as told only after it was written.
@@ -174,7 +176,12 @@ impl World {
                 self.kernel.wake(mem, member_at(MEMBER));
             }
         };
-        while FOR_MESSAGES.wake(mem, tag, rouse, signal) {}
+        let mut tag = tag;
+        while FOR_MESSAGES.wake(mem, tag, rouse, signal) {
+            if self.wrong != Wrong::OwnGroup {
+                tag = None;
+            }
+        }
     }
 
     /// Publish, and `Shared::message_made`.
@@ -355,6 +362,12 @@ fn a_wake_that_is_kept_leaves_a_sleeper() {
 #[should_panic(expected = "deadlock")]
 fn a_wake_taken_away_leaves_a_sleeper() {
     caught(|| sleep(Wrong::Leaves, true));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_round_repeated_for_one_group_loses_another() {
+    caught(|| sleep(Wrong::OwnGroup, true));
 }
 
 #[test]

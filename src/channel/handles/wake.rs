@@ -14,8 +14,12 @@ impl Shared {
     /// descriptor; of one tag only, if given.
     #[cold]
     pub(crate) fn wake(&self, set: Set, tag: Option<u64>) {
-        // Bounded: each further round means that a sleeper came in during the last one.
-        while set.wake(&self.ctl, tag, |index| self.rouse(index), |index| self.signal(index)) {}
+        let mut tag = tag;
+        // Bounded: each further round means that a sleeper came in during the last one. Those who had news
+        // for it may have found the summary empty, whatever its group: that round is for all.
+        while set.wake(&self.ctl, tag, |index| self.rouse(index), |index| self.signal(index)) {
+            tag = None;
+        }
     }
 
     /// Wake a sleeper whose bit was taken; false: nobody was asleep there.
