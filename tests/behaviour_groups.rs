@@ -472,3 +472,51 @@ fn s130_a_suspended_seek_is_waited_for_asleep() {
     drop(seeker);
     assert_eq!(take_number(&mut c), 1);
 }
+
+/// A seek back that was killed between its move and its end: what its owner held comes once.
+#[test]
+fn s060_a_seek_killed_half_way() {
+    let t = Temp::new();
+    let channel = open(t.chan(), &small());
+    let mut p = channel.producer().unwrap();
+    let mut holder = subscribe(&channel, Some("g"), ACK_MANUAL);
+    for n in 0..4 {
+        send(&mut p, n);
+        take_first(&mut holder, n);
+    }
+    // As of now, where the locks are free.
+    let dead = t.dir().join("dead");
+    std::fs::create_dir(&dead).unwrap();
+    for file in files(t.chan()) {
+        std::fs::copy(&file, dead.join(file.file_name().unwrap())).unwrap();
+    }
+    let is_group = |p: &std::path::PathBuf| p.to_string_lossy().contains("/group-");
+    let group = files(&dead).into_iter().find(is_group).unwrap();
+    // FORMAT.md: the cursor is back at the first page's second slot, SEEKING is set.
+    overwrite(&group, 1024, &(0x10001u64 << 10 | 1023).to_le_bytes());
+    overwrite(&group, 1152, &1u64.to_le_bytes());
+    let channel = open(&dead, &small());
+    let mut c = subscribe(&channel, Some("g"), ACK_MANUAL);
+    take_again(&mut c, 0, 2);
+    take_firsts(&mut c, 1..4);
+    sleep_ms(300);
+    take_nothing(&mut c);
+}
+
+/// What two had claimed ahead and were not handed comes unflagged, and so in order, whoever had which.
+#[test]
+fn s083_claimed_ahead_by_two_comes_in_order() {
+    let t = Temp::new();
+    let channel = open(t.chan(), &small());
+    let mut p = channel.producer().unwrap();
+    let o = SubscribeOptions { prefetch: 2, ack: ACK_MANUAL, ..Default::default() };
+    let [mut first, mut second] = [(); 2].map(|()| channel.subscribe(Some(b"g"), &o).unwrap());
+    send_numbers(&mut p, 0..4);
+    take_first(&mut second, 0);
+    take_first(&mut first, 2);
+    drop((first, second));
+    let mut c = subscribe(&channel, Some("g"), ACK_MANUAL);
+    let all: Vec<_> = (0..4).map(|_| take(&mut c)).collect();
+    let fresh: Vec<_> = all.iter().filter(|m| m.flags == 0).map(number).collect();
+    assert_eq!(fresh, [1, 3]);
+}

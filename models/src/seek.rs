@@ -44,10 +44,14 @@ fn seek(group: &GroupView<Mem>, me: usize, entries: usize, to: u64, wrong: Wrong
     let busy = || (0..entries).any(|e| e != me && group.busy(e));
     let mut looks = 0;
     let moved = match wrong {
-        Wrong::Nothing => group.seek(to, || {
-            looks += 1;
-            !busy()
-        }),
+        Wrong::Nothing => {
+            let moved = group.seek(to, || {
+                looks += 1;
+                !busy()
+            });
+            group.end_seek();
+            moved
+        }
         _ => {
             let early = wrong == Wrong::LooksFirst && busy();
             group.0.swap(SEEKING, 1, SeqCst);

@@ -184,9 +184,17 @@ impl Member {
     /// Take over one entry that nobody owns and that holds something.
     fn adopt_one(&mut self, core: &mut Core) -> Result<bool> {
         let group = self.group.clone();
-        for entry in 0..group.entries() {
+        let mut busy = [(0, 0); ENTRY_MAX];
+        let mut count = 0;
+        for entry in (0..group.entries()).filter(|&e| group.view.busy(e)) {
+            busy[count] = (group.view.first_unseen(entry), entry);
+            count += 1;
+        }
+        // What nobody was handed comes unflagged, so in order.
+        busy[..count].sort_unstable();
+        for &(_, entry) in &busy[..count] {
             // What cannot be locked now is found by the next look.
-            if !group.view.busy(entry) || !group.try_own(entry).unwrap_or(false) {
+            if !group.try_own(entry).unwrap_or(false) {
                 continue;
             }
             if let Err(e) = normalise(core, &group, entry) {
@@ -216,8 +224,21 @@ fn normalise(core: &Core, group: &Group, entry: usize) -> Result<()> {
             page.as_ref().is_some_and(|p| p.view.look(slot_of(at)) == Look::Tombstone)
         });
     }
+    group.view.drop_unclaimed(entry);
     if group.view.next_held(entry, 0).is_none() {
         group.view.clear_held(entry);
+    }
+    Ok(())
+}
+
+/// A seek died: before claims go on, nobody's entries lose what comes again from the cursor.
+pub(super) fn settle_dead_seek(core: &Core, group: &Group) -> Result<()> {
+    for entry in 0..group.entries() {
+        if group.view.busy(entry) && group.try_own(entry).unwrap_or(false) {
+            let done = normalise(core, group, entry);
+            group.disown(entry);
+            done?;
+        }
     }
     Ok(())
 }

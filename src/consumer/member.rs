@@ -223,7 +223,7 @@ impl Member {
                 self.seek_seen = 0;
             }
             Claimed::Raced => {}
-            Claimed::Seeking => return Ok(Some(self.end_stale_seek(core))),
+            Claimed::Seeking => return self.end_stale_seek(core).map(Some),
         }
         Ok(None)
     }
@@ -264,7 +264,7 @@ impl Member {
                 self.group.note_gap(1, Core::first_of(to));
             }
             Claimed::Yes | Claimed::Raced => {}
-            Claimed::Seeking => return Ok(Some(self.end_stale_seek(core))),
+            Claimed::Seeking => return self.end_stale_seek(core).map(Some),
         }
         Ok(None)
     }
@@ -286,7 +286,7 @@ impl Member {
         match self.group.view.hop(self.entry, c, Core::first_of(next)) {
             Claimed::Yes => Err(core.damaged_page(c.position, out)),
             Claimed::Raced => Ok(None),
-            Claimed::Seeking => Ok(Some(self.end_stale_seek(core))),
+            Claimed::Seeking => self.end_stale_seek(core).map(Some),
         }
     }
 
@@ -307,7 +307,7 @@ impl Member {
                     let next = core.shared.page_after(number)?;
                     let hopped = self.group.view.hop(self.entry, c, Core::first_of(next));
                     if hopped == Claimed::Seeking {
-                        return Ok(Some(self.end_stale_seek(core)));
+                        return self.end_stale_seek(core).map(Some);
                     }
                     // The group needs nothing of this page any more.
                     core.shared.room_made();

@@ -125,7 +125,7 @@ impl<M: Memory> GroupView<M> {
     }
 
     /// Move the group, unless somebody else holds something: `alone` says so, and is asked anew for each
-    /// try. The caller holds the lock on seeking.
+    /// try. The caller holds the lock on seeking, and says `end_seek` once it has forgotten what was held.
     pub(crate) fn seek(&self, position: u64, mut alone: impl FnMut() -> bool) -> bool {
         // S-SEEK
         self.0.swap(SEEKING, 1, SeqCst);
@@ -143,8 +143,12 @@ impl<M: Memory> GroupView<M> {
                 break;
             }
         }
-        let _ = self.0.cas(SEEKING, 1, 0, SeqCst);
         moved
+    }
+
+    /// Claims go on.
+    pub(crate) fn end_seek(&self) {
+        let _ = self.0.cas(SEEKING, 1, 0, SeqCst);
     }
 
     /// Move the cursor without claiming; false: it moved meanwhile. By whoever keeps seeks away: after one, positions

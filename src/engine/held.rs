@@ -2,7 +2,7 @@
 //! count of deliveries. Written by the entry's owner only, one store a step.
 
 use super::cursor::GroupView;
-use crate::layout::group::{entry_at, held, held_at, held_word, HELD_MAX, HELD_TOP};
+use crate::layout::group::{entry_at, held, held_at, held_word, Lease, HELD_MAX, HELD_TOP};
 use crate::sync::{planted, Acquire, Memory, Release};
 
 impl<M: Memory> GroupView<M> {
@@ -58,6 +58,28 @@ impl<M: Memory> GroupView<M> {
             }
         }
         dropped
+    }
+
+    /// The first position of an entry that was claimed and handed to nobody.
+    pub(crate) fn first_unseen(&self, entry: usize) -> u64 {
+        let mut least = u64::MAX;
+        if let Lease::Intended { first, count } | Lease::Held { first, count } = self.lease(entry) {
+            let handed = self.progress(entry).0;
+            least = if handed < count { first + handed as u64 } else { least };
+        }
+        let held = (0..self.held_top(entry)).filter_map(|i| self.held(entry, i));
+        held.filter(|&(_, deliveries)| deliveries == 0).map(|(at, _)| at).fold(least, u64::min)
+    }
+
+    /// Drop what an entry holds at or beyond the cursor: a seek that moved the group back died before it had
+    /// forgotten it, and it comes with the new messages.
+    pub(crate) fn drop_unclaimed(&self, entry: usize) {
+        let cursor = self.cursor().position;
+        for i in 0..self.held_top(entry) {
+            if self.held(entry, i).is_some_and(|(position, _)| position >= cursor) {
+                self.set_held(entry, i, 0);
+            }
+        }
     }
 
     /// None of the held words holds anything any more.

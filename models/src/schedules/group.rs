@@ -264,6 +264,7 @@ impl Member<'_> {
             }
             self.world.disown(&self.view.0, entry);
         }
+        self.view.end_seek();
         self.world.disown(&self.view.0, SEEK);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Member;
 use crate::channel::group::Group;
+use crate::consumer::adopt::settle_dead_seek;
 use crate::consumer::{Core, Step};
 use crate::error::{fail, Error, Result, DC_E_BUSY};
 use crate::layout::group::{ENTRY_MAX, GAP, SEEKING};
@@ -60,6 +61,8 @@ impl Member {
         if moved {
             self.forget();
         }
+        // Not before: who finds it under way, and its owner dead, drops what it had not forgotten.
+        group.view.end_seek();
         moved
     }
 
@@ -77,7 +80,7 @@ impl Member {
     /// A claim found a seek under way: one whose owner died, or is suspended, does not hold it up. The
     /// seek's own move is a compare-exchange on what it saw, and fails if anybody claims meanwhile.
     #[cold]
-    pub(in crate::consumer) fn end_stale_seek(&mut self, core: &Core) -> Step {
+    pub(in crate::consumer) fn end_stale_seek(&mut self, core: &Core) -> Result<Step> {
         let now = clock::now_ns();
         if self.seek_seen == 0 {
             self.seek_seen = now;
@@ -86,10 +89,16 @@ impl Member {
         let patience = if alive { u64::from(core.shared.stall_timeout_ms) } else { 10 };
         if now - self.seek_seen > patience * 1_000_000 {
             let seen = self.group.mem().load(SEEKING, SeqCst);
-            let _ = self.group.mem().cas(SEEKING, seen, 0, SeqCst);
-            self.seek_seen = 0;
+            let right = if alive { None } else { self.group.try_seek() };
+            if right.is_some() {
+                settle_dead_seek(core, &self.group)?;
+            }
+            if alive || right.is_some() {
+                let _ = self.group.mem().cas(SEEKING, seen, 0, SeqCst);
+                self.seek_seen = 0;
+            }
         }
-        Step::Nothing { pending: true }
+        Ok(Step::Nothing { pending: true })
     }
 }
 
