@@ -149,6 +149,15 @@ impl History {
         }
     }
 
+    /// Whoever is alive still has died.
+    pub fn all_died(&mut self) {
+        for process in 0..self.processes.len() {
+            if self.processes[process].alive {
+                self.died(process);
+            }
+        }
+    }
+
     /// The machine was started anew, nothing was lost: groups go on at what they had acknowledged by the last
     /// flush, which is not followed here.
     pub fn reboot(&mut self) {
@@ -159,9 +168,9 @@ impl History {
         }
     }
 
-    /// Whether a call of any process is, or was when it died, under way.
-    pub fn in_call(&self) -> bool {
-        self.processes.iter().any(|p| p.in_call.is_some())
+    /// Calls that are under way, or were when their process died.
+    pub fn in_calls(&self) -> usize {
+        self.processes.iter().filter(|p| p.in_call.is_some()).count()
     }
 
     /// The highest position that is known to have been used.

@@ -40,11 +40,7 @@ impl History {
     /// Check the channel at `dir`, which nobody has open.
     pub fn check(&self, lib: &Lib, dir: &Path, rules: &Rules) -> Result<Found> {
         let mut history = self.clone();
-        for process in 0..history.processes.len() {
-            if history.processes[process].alive {
-                history.died(process);
-            }
-        }
+        history.all_died();
         if history.exists == Tri::Yes && rules.seed % 4 == 0 {
             history.verify(lib, dir)?;
         }
@@ -118,11 +114,12 @@ impl History {
             self.may_be_missing(m.1, first, rules)?;
         }
         self.prefixes(&seen)?;
+        // Exact, but that each death in a call may leave one claim that was skipped uncounted.
+        let (count, deaths) = (seen.len() as u64, self.in_calls() as u64);
         ensure!(
-            stats.messages == seen.len() as u64,
-            "{} messages by the figures, {} received",
-            stats.messages,
-            seen.len()
+            (count..=count + deaths).contains(&stats.messages),
+            "{} messages by the figures, {count} received",
+            stats.messages
         );
         let bytes: u64 = seen.keys().map(|&m| self.messages[m].len).sum();
         ensure!(stats.bytes == bytes, "{} bytes by the figures, {bytes} received", stats.bytes);
@@ -249,7 +246,7 @@ impl History {
             );
             group.lost -= u64::from(!gone);
         }
-        if !self.in_call() && !rules.power_cut {
+        if self.in_calls() == 0 && !rules.power_cut {
             let (lag, unacked) = (before.lag, before.unacked);
             ensure!(
                 lag + unacked == all.len() as u64,
