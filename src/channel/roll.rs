@@ -260,6 +260,10 @@ impl Shared {
 
     /// Tell those who wait for room that there may be some; after the change that made it.
     pub(crate) fn room_made(&self) {
+        // An observer that only reads keeps no room, and may not write to wake anybody.
+        if self.read_only {
+            return;
+        }
         // S-SLEEP: the change was a plain store; order it before the look at the waiters.
         std::sync::atomic::fence(SeqCst);
         if FOR_ROOM.any(&self.ctl) {

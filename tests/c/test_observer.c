@@ -200,3 +200,36 @@ TEST(s122_a_read_only_observer_hinders_nobody) {
     dc_close(reader);
     CHECK_OK(dc_destroy(chan_path));
 }
+
+static void waits_for_room(void *unused) {
+    (void)unused;
+    dc_producer *p = producer_of(open_flags(0));
+    for (uint64_t n = 0;; n++) send_number(p, n);
+}
+
+/* [S5] Turning a page makes room, and whoever waits for it is woken: but not by one who may not write. */
+TEST(s122_a_read_only_observer_beside_one_who_waits_for_room) {
+    dc_options o = retain_options(DC_RETAIN_UNREAD);
+    dc_channel *channel = open_at(chan_path, &o);
+    subscribe_ack(channel, "g", DC_ACK_MANUAL); /* reads nothing: the channel fills */
+    pid_t pid = spawn(waits_for_room, NULL);
+    uint64_t waiting = 0;
+    char path[700];
+    snprintf(path, sizeof path, "%s/channel", chan_path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    SYS(fd);
+    for (int64_t limit = now_ms() + LONG_MS; waiting == 0; sleep_ms(1)) {
+        CHECK(now_ms() < limit);
+        CHECK(pread(fd, &waiting, sizeof waiting, 8576) == sizeof waiting);
+    }
+    dc_consumer *c = subscribe(open_flags(DC_READ_ONLY), NULL, NULL);
+    for (int page = 0; page < 4; page++) {
+        dc_message m;
+        for (int n = 0; n < 16; n++) CHECK_OK(dc_recv(c, &m, 0));
+        if (page == 3) break;
+        for (int again = 0; again < 3; again++) CHECK_CODE(dc_recv(c, &m, 0), DC_END_OF_PAGE);
+        CHECK_OK(dc_next_page(c));
+    }
+    take_nothing(c);
+    kill_and_wait(pid);
+}
