@@ -44,7 +44,8 @@ address) export DC_TEST_SCALE=${DC_TEST_SCALE:-5} ;;
 thread) export DC_TEST_SCALE=${DC_TEST_SCALE:-15} ;;
 valgrind)
     export DC_TEST_SCALE=${DC_TEST_SCALE:-40}
-    under="valgrind -q --error-exitcode=99 --fair-sched=yes"
+    # Registers as they are at each access: the SIGBUS guard returns to the instruction that faulted.
+    under="valgrind -q --error-exitcode=99 --fair-sched=yes --vex-iropt-register-updates=allregs-at-mem-access"
     ;;
 esac
 export under logs build kind
