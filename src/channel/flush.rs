@@ -21,7 +21,6 @@ use crate::layout::control::{
 use crate::layout::{page_of, position, slot_of};
 use crate::options::CHECKSUM_OFF;
 use crate::sync::{planted, AcqRel, Acquire, Memory, SeqCst};
-use crate::sys::errno::Os;
 use crate::sys::{clock, futex, lock};
 
 /// Who waits for a flush, which says what may end its wait.
@@ -248,23 +247,13 @@ impl Shared {
         // Of those that exist: the last one may be yet to come.
         if self.ctl.load(NAMED, Acquire) < named {
             if !planted!("names_unflushed") {
-                self.sync_names().map_err(Err)?;
+                self.dir.sync().map_err(Err)?;
             }
             // The window goes along: names of dropped pages may be gone from the disk.
             self.file.sync_data().map_err(Err)?;
             self.ctl.raise(NAMED, named, AcqRel);
         }
         Ok(())
-    }
-
-    /// Make all names durable; with the first ones that of the directory itself, whose maker may have been
-    /// killed before it did.
-    fn sync_names(&self) -> Os<()> {
-        self.dir.sync()?;
-        match self.ctl.load(NAMED, Acquire) {
-            0 => self.dir.sync_parent(),
-            _ => Ok(()),
-        }
     }
 
     /// The first position from `from` on that is not published; claims of the dead are skipped.
@@ -336,7 +325,7 @@ impl Shared {
                 ));
             }
         }
-        self.sync_names().map_err(|e| {
+        self.dir.sync().map_err(|e| {
             self.poison();
             self.os_dir(e, "flush")
         })

@@ -9,11 +9,11 @@ use super::{Shared, User};
 use crate::engine::cursor::GroupView;
 use crate::engine::sleepers::FOR_MESSAGES;
 use crate::error::{fail, Error, Result, DC_E_ARGUMENT, DC_E_BUSY, DC_E_CORRUPT, DC_E_LIMIT};
-use crate::layout::control::WINDOW;
+use crate::layout::control::{NAMED, WINDOW};
 use crate::layout::group::{
     self, Cursor, CURSOR, DELETED, ENTRY_MAX, ENTRY_SIZE, FLOOR, LOCK_ENTRIES, NOBODY, RETURNED,
 };
-use crate::layout::{group_file_name, is_group_file, position, temporary_name};
+use crate::layout::{group_file_name, is_group_file, position, temporary_name, FIRST_PAGE};
 use crate::options::GROUP_NAME_MAX;
 use crate::sync::{Acquire, Memory, Mutex, Region, Relaxed, SeqCst};
 use crate::sys::errno::Os;
@@ -199,6 +199,10 @@ impl Shared {
             mem.store(CURSOR, Cursor { position: start, last: NOBODY }.pack(), Relaxed);
             mem.store(FLOOR, group::floor_word(start, 0), Relaxed);
             fd.sync_data()?;
+            // Later on there is a page, whose maker has seen to it.
+            if self.newest() == FIRST_PAGE && self.ctl.load(NAMED, Acquire) == 0 {
+                self.sync_own_name()?;
+            }
             match self.dir.rename_noreplace(&temporary, &group_file_name(name)) {
                 // Somebody else created it, or a cleaner took the file: look again.
                 Err(libc::EEXIST | libc::ENOENT) => self.dir.unlink(&temporary).or(Ok(())),

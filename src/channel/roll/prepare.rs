@@ -57,6 +57,9 @@ impl Shared {
 
     fn make_page(&self, number: u64) -> Result<()> {
         self.reserve_numbers(number)?;
+        if number == FIRST_PAGE {
+            self.sync_own_name().map_err(|e| self.os_dir(e, "flush"))?;
+        }
         // A spare that is taken away while it is prepared (a cleaner, a lost race) is replaced.
         for _ in 0..8 {
             let spare = match self.take_spare()? {
@@ -82,6 +85,13 @@ impl Shared {
             }
         }
         Err(Error::os(libc::EAGAIN, format_args!("{}: cannot link a page", self.path.display())))
+    }
+
+    /// Before the first other file is named: that the channel is. Its maker may have been killed before it
+    /// flushed the directory and its parent, and without `channel` nobody would know what the others are.
+    pub(crate) fn sync_own_name(&self) -> Os<()> {
+        self.dir.sync()?;
+        self.dir.sync_parent()
     }
 
     /// Before a file is reused whose page was (partly) on stable storage: that the page was dropped must
