@@ -65,6 +65,7 @@ TEST_LIMIT(s120_256_processes_at_once, 120) {
     SYS(pipe2(leave, O_CLOEXEC));
     dc_options o = retain_options(DC_RETAIN_UNREAD);
     o.max_messages_per_page = 200;
+    o.stall_timeout_ms = 60000; /* nobody is overruled, however busy the machine */
     dc_channel *channel = open_at(chan_path, &o);
     dc_consumer_close(subscribe(channel, "workers", NULL));
     for (uint32_t i = 0; i < WORKERS; i++) pids[i] = spawn(consumes, NULL);

@@ -84,6 +84,7 @@ static void four_by_four(int groups, uint64_t each) {
     dc_options o = retain_options(DC_RETAIN_UNREAD);
     o.page_size = 256 * 1024;
     o.max_messages_per_page = 2000;
+    o.stall_timeout_ms = 60000; /* nobody is overruled, however busy the machine */
     dc_channel *channel = open_at(chan_path, &o);
     for (int g = 0; g < groups; g++) dc_consumer_close(subscribe(channel, names[g], NULL));
     dc_close(channel);
