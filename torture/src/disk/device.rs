@@ -5,8 +5,9 @@
 //! file `events`: the log says what was on the disk when the program was told something. While
 //! checking, what is written to the file `control` chooses the cut whose disk is to be seen.
 //!
-//! The server is a process of its own. It never touches what is mounted on its disk, so whoever is killed in
-//! whatever order, nothing waits for ever: with the server go all requests to it.
+//! The server is a process of its own, and leaves the mount namespace once its file system is mounted there: as
+//! the last one in it it would unmount, while it ends, what lies on its own disk, and wait for itself for ever.
+//! So whoever is killed in whatever order, with the server go all requests to it.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -295,6 +296,8 @@ fn serve(
     let mut config = fuser::Config::default();
     config.mount_options = vec![MountOption::FSName("disk_chan_torture".to_string())];
     let session = fuser::Session::new(device, at, &config)?;
+    system::own_mounts()?;
+    system::unmount(at)?;
     ready.write_all(&[1])?;
     session.run()?;
     Ok(())

@@ -70,7 +70,7 @@ pub fn mount_over(file: &Path, path: &Path) -> Result<()> {
 pub fn unmount(at: &Path) -> Result<()> {
     let c = c_path(at)?;
     // SAFETY: the string is NUL-terminated and outlives the call.
-    done(unsafe { libc::umount2(c.as_ptr(), 0) })
+    done(unsafe { libc::umount2(c.as_ptr(), libc::UMOUNT_NOFOLLOW) })
         .with_context(|| format!("unmounting {}", at.display()))
 }
 
