@@ -23,6 +23,7 @@ mod payload;
 mod plant;
 #[allow(dead_code)]
 mod pool;
+mod power;
 mod process;
 mod session;
 mod sigkill;
@@ -60,6 +61,8 @@ enum Kind {
     HostileLive(hostile::live::Arguments),
     /// Build the library with one bug at a time and see that somebody notices
     Plant(plant::Arguments),
+    /// Cut the power: whatever the disk may hold then keeps every promise
+    Power(power::Arguments),
     /// Kill processes at random, and with kernel locks held
     Sigkill(sigkill::Arguments),
     /// Suspend a process at any instruction: the others go on
@@ -84,6 +87,7 @@ fn main() -> Result<ExitCode> {
         Kind::Kill(a) => end("kill", kill::kill(&a)?),
         Kind::Hostile(a) => end("hostile", hostile::run(&a)?),
         Kind::HostileLive(a) => end("hostile-live", hostile::live::run(&a)?),
+        Kind::Power(a) => end("power", power::power(&a)?),
         Kind::Plant(a) => end("plant", plant::plants(&a)?),
         Kind::Sigkill(a) => end("sigkill", sigkill::run(&a)?),
         Kind::Suspend(a) => end("suspend", suspend::run(&a)?),
