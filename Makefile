@@ -7,11 +7,13 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup configure build demo test check header install clean
+.PHONY: help setup configure build demo test torture torture-full check header install clean
 help:
 	@echo 'make build      both libraries, examples and tests, in $(BUILD)/'
 	@echo 'make demo       show it at work: 5,000,000 messages, then a real text between 8 processes'
 	@echo 'make test       every test, Rust and C'
+	@echo 'make torture    kills, power cuts, suspensions, full disks, hostile files: a sample, about half an hour'
+	@echo 'make torture-full  the counts of docs/RELIABILITY.md, however long they take'
 	@echo 'make check      formatting, clippy without warnings, the header agrees with the code'
 	@echo 'make header     write include/disk_chan.h anew from the code'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
@@ -31,6 +33,12 @@ demo: build
 
 test: build
 	@scripts/test.sh $(BUILD)
+
+torture: build
+	@torture/torture.sh sample $(BUILD)
+
+torture-full: build
+	@torture/torture.sh full $(BUILD)
 
 check: setup
 	@scripts/check.sh

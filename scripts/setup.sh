@@ -40,6 +40,11 @@ packages() {
         apt-get:pkg-config | zypper:pkg-config) echo pkg-config ;;
         dnf:pkg-config) echo pkgconf-pkg-config ;;
         pacman:pkg-config | apk:pkg-config) echo pkgconf ;;
+        *:mkfs.ext4) echo e2fsprogs ;;
+        *:mkfs.xfs) echo xfsprogs ;;
+        zypper:mkfs.btrfs) echo btrfsprogs ;;
+        *:mkfs.btrfs) echo btrfs-progs ;;
+        *:addr2line) echo binutils ;;
         *:*) echo "$tool" ;;
         esac
     done

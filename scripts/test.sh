@@ -43,6 +43,15 @@ summary+=$(sed -nE 's/^SKIPPED +(s[0-9]+_[a-z0-9_]+).*/  not shown here: \1/p' "
 [ -z "${summary##*$'\n'}" ] || summary+=$'\n'
 
 echo
+echo "== torture, a share of it"
+torture/torture.sh share "$build" 2>&1 | tee "$log"
+code=${PIPESTATUS[0]}
+read -r p f < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log" | tail -n 1)
+add torture "${p:-0}" "${f:-0}" "$code"
+summary+=$(sed -nE 's/^ *not shown here: /  not shown here: /p' "$log")
+[ -z "${summary##*$'\n'}" ] || summary+=$'\n'
+
+echo
 printf '%s' "$summary"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

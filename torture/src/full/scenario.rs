@@ -98,6 +98,8 @@ impl Scenario<'_> {
         let rules = Rules {
             options: Options {
                 flags: s.rules.options.flags & !DC_SIGBUS_GUARD | self.guard,
+                // Without them nobody can tell a message whose page went under the sender's hands.
+                checksum: DC_CHECKSUM_ON,
                 ..s.rules.options
             },
             ..s.rules
