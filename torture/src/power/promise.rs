@@ -84,6 +84,8 @@ struct Group {
     high: u64,
     was_missing: bool,
     was_there: bool,
+    /// It began after the newest message when nobody could know which that was.
+    vague: bool,
 }
 
 impl Group {
@@ -220,14 +222,6 @@ impl Tracker {
         }
     }
 
-    /// Where a group begins that starts after the newest message: unknown once a sender was killed.
-    fn latest(&self) -> u64 {
-        match self.vague_end {
-            true => u64::MAX,
-            false => self.end(),
-        }
-    }
-
     /// The position after all that was sent.
     fn end(&self) -> u64 {
         self.highest.max(self.sent.last_key_value().map_or(65_535, |(at, _)| *at)) + 1
@@ -334,7 +328,7 @@ impl Tracker {
         if let Some(name) = &group {
             let start = match value(words, "start") {
                 0 | DC_EARLIEST => 0,
-                DC_LATEST => self.latest(),
+                DC_LATEST => self.end(),
                 position => position,
             };
             let g = self
@@ -343,6 +337,7 @@ impl Tracker {
                 .or_insert_with(|| Group { was_missing: true, ..Group::default() });
             if !g.exists {
                 (g.exists, g.next) = (true, start);
+                g.vague = self.vague_end && start > 0;
             }
         }
         self.consumers.insert(handle, Consumer { group, ack, ..Consumer::default() });
@@ -387,11 +382,12 @@ impl Tracker {
     }
 
     fn sought(&mut self, handle: &str, to: &str) {
-        let end = self.latest();
+        let end = self.end();
         let Some(c) = self.consumers.get_mut(handle) else { return };
         let Some(g) = c.group.as_ref().and_then(|g| self.groups.get_mut(g)) else { return };
         let (base, more) = to.split_once('+').unwrap_or((to, "0"));
         let more: u64 = more.parse().unwrap_or(0);
+        g.vague = base == "latest" && self.vague_end;
         g.next = match base {
             "earliest" => 0,
             "latest" => end,
@@ -470,7 +466,7 @@ impl History {
             known
         });
         (with.confirmed, with.highest) = (without.confirmed, without.highest);
-        with.vague_end = true;
+        (self.with.vague_end, self.without.vague_end) = (true, true);
     }
 
     /// A process begins to work on a script; the one before is dead.
@@ -535,7 +531,10 @@ impl History {
                 name: name.clone(),
                 there: There::of(missing, there),
                 low: known().map(|g| g.low).min().unwrap_or(0),
-                high: known().map(|g| g.high).max().unwrap_or(0).max(oldest << 16),
+                high: match both.iter().any(|g| g.vague) {
+                    true => u64::MAX,
+                    false => known().map(|g| g.high).max().unwrap_or(0).max(oldest << 16),
+                },
             });
         }
         let mut sent = a.sent.clone();
