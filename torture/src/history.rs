@@ -158,6 +158,12 @@ impl History {
         }
     }
 
+    /// What was told in one order had happened at the same time: acknowledgements may have made room for what was
+    /// sent before them.
+    pub fn at_once(&mut self) {
+        self.dropped = self.dropped.max(self.droppable(self.newest.max(self.newest_perhaps)));
+    }
+
     /// The machine was started anew, nothing was lost: groups go on at what they had acknowledged by the last
     /// flush, which is not followed here.
     pub fn reboot(&mut self) {
@@ -254,9 +260,21 @@ impl History {
         match op {
             Op::Open { .. } if fine => self.exists = Tri::Yes,
             Op::Send { count, .. } => {
-                self.end_send(process, outcome.sent, count, outcome.position)?
+                self.end_send(process, outcome.sent, count, outcome.position)?;
+                let alone = self.processes.iter().all(|p| p.in_call.is_none() || !p.alive);
+                if alone && outcome.sent == count && count > 0 {
+                    // It went to the newest page there is.
+                    self.newest_perhaps = self.newest;
+                }
             }
-            Op::Reserve { p, id } if fine => drop(self.processes[process].reserved.insert(p, id)),
+            Op::Reserve { p, id } => {
+                // Where it lies is not told.
+                self.newest_perhaps = self.newest_perhaps.max(self.newest) + 1;
+                if fine {
+                    self.processes[process].reserved.insert(p, id);
+                }
+            }
+            Op::Producer => self.newest_perhaps = self.newest_perhaps.max(self.newest) + 1,
             Op::Commit { p, .. } => {
                 if self.processes[process].reserved.contains_key(&p) {
                     self.end_send(process, outcome.sent, 1, outcome.position)?;

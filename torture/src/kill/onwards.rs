@@ -73,5 +73,6 @@ fn used(
             .with_context(|| script.replace('\n', "; "))?;
         history.died(number);
     }
+    history.at_once();
     apart(|| history.check(&bench.lib, channel, rules).map(drop))
 }
