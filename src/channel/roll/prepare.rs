@@ -90,8 +90,11 @@ impl Shared {
     /// Before the first other file is named: that the channel is. Its maker may have been killed before it
     /// flushed the directory and its parent, and without `channel` nobody would know what the others are.
     pub(crate) fn sync_own_name(&self) -> Os<()> {
-        self.dir.sync()?;
-        self.dir.sync_parent()
+        let flushed = self.dir.sync().and_then(|()| self.dir.sync_parent());
+        if flushed.is_err() {
+            self.poison();
+        }
+        flushed
     }
 
     /// Before a file is reused whose page was (partly) on stable storage: that the page was dropped must
