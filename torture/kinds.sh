@@ -9,7 +9,7 @@ kind power        "--count 4000 --states-per-case 200 --exhaustive 256" "--count
 kind disk         "--fs ext4 --count 6 --scripts 1" "--count 60"               "--count 1000"
 kind full         "--on tmpfs --on writeback --count 60" "--on tmpfs --on inodes --count 200" ""
 kind full         -                              "--on ext4 --on btrfs --on snapshot --on writeback --count 20" -
-kind fault        -                  "--count 4000"                ""
+kind fault        "--count 400"                  "--count 4000"                ""
 kind hostile      "--one-in 400"                 "--one-in 16"                 ""
 kind hostile-live "--count 20"                   "--count 400"                 "--count 3000"
 

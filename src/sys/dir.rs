@@ -176,11 +176,12 @@ impl Dir {
         sync_dir(&self.fd)
     }
 
-    /// Make durable that the directory itself exists, wherever it is by now.
-    pub fn sync_parent(&self) -> Os<()> {
+    /// The directory that this one is in, wherever it is by now.
+    pub fn parent(&self) -> Os<Dir> {
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
         // SAFETY: the name is a literal.
-        sync_dir(&Fd::from_open(|| unsafe { libc::openat(self.raw(), c"..".as_ptr(), flags) })?)
+        let fd = Fd::from_open(|| unsafe { libc::openat(self.raw(), c"..".as_ptr(), flags) })?;
+        Ok(Dir { fd })
     }
 
     /// Set the permission bits, whatever the umask.

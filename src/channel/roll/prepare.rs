@@ -90,7 +90,9 @@ impl Shared {
     /// Before the first other file is named: that the channel is. Its maker may have been killed before it
     /// flushed the directory and its parent, and without `channel` nobody would know what the others are.
     pub(crate) fn sync_own_name(&self) -> Os<()> {
-        let flushed = self.dir.sync().and_then(|()| self.dir.sync_parent());
+        // Not to get at the parent says nothing about the disk: only a flush that failed poisons.
+        let parent = self.dir.parent()?;
+        let flushed = self.dir.sync().and_then(|()| parent.sync());
         if flushed.is_err() {
             self.poison();
         }
