@@ -14,7 +14,7 @@ use crate::layout::control::{Window, NEWEST, WINDOW};
 use crate::layout::page::{Geometry, BURIED_AT, ENDED_AT, NUMBER_AT, TAIL_AT};
 use crate::layout::{page_of, position, slot_of, FIRST_PAGE};
 use crate::page::{message, words};
-use crate::run::{caught, schedules};
+use crate::run::{caught, caught_from, schedules};
 use crate::sync::{AcqRel, Acquire, Memory, Relaxed, Release, SeqCst};
 
 const GEOMETRY: Geometry = Geometry { capacity: 16, slots: 2 };
@@ -42,6 +42,8 @@ enum Wrong {
     Unlocked,
     /// The write lock stays until the name is there.
     LinksLocked,
+    /// A dropped page's file is linked by the name that it had.
+    ByOldName,
     /// Linking replaces.
     Replaces,
     /// What the file was before is not cleared.
@@ -278,6 +280,9 @@ impl Process<'_> {
             return false;
         }
         let to = Name::Page(number);
+        let Some(name) = self.own_name(name, file) else {
+            return false;
+        };
         match self.dir.rename(self.mem, name, to, self.wrong == Wrong::Replaces) {
             Ok(()) => {}
             Err(true) => {
@@ -290,6 +295,20 @@ impl Process<'_> {
             self.dir.unlink(self.mem, to);
         }
         true
+    }
+
+    /// `Shared::own_name`.
+    fn own_name(&mut self, name: Name, file: File) -> Option<Name> {
+        if matches!(name, Name::Temporary(_)) || self.wrong == Wrong::ByOldName {
+            return Some(name);
+        }
+        let own = Name::Temporary(FILES * (self.me + 1) + self.open().1);
+        self.dir.rename(self.mem, name, own, false).ok()?;
+        if self.dir.find(self.mem, own) == Some(file) {
+            return Some(own);
+        }
+        self.dir.unlink(self.mem, own);
+        None
     }
 
     /// `Producer::send` of some messages, with the page kept in between; those that were sent.
@@ -468,6 +487,12 @@ fn a_new_file_that_a_cleaner_has_locked_locks_out() {
 #[should_panic(expected = "locked out")]
 fn a_name_for_a_file_still_locked_locks_out() {
     caught(|| ring(Wrong::LinksLocked, false));
+}
+
+#[test]
+#[should_panic(expected = "carries another page")]
+fn a_file_linked_by_its_old_name_may_be_another() {
+    caught_from(200_150, || ring(Wrong::ByOldName, false));
 }
 
 #[test]

@@ -235,10 +235,13 @@ impl Shared {
         if !lock::try_shared(&spare.fd, LOCK_PIN, 1).map_err(err)? {
             return Ok(false);
         }
-        match self.dir.rename_noreplace(&spare.name, &page_name(number)) {
+        let Some(own) = self.own_name(spare).map_err(err)? else {
+            return Ok(false);
+        };
+        match self.dir.rename_noreplace(&own, &page_name(number)) {
             Ok(()) => {}
             Err(libc::EEXIST) => {
-                let _ = self.dir.unlink(&spare.name);
+                let _ = self.dir.unlink(&own);
                 self.discard(file);
                 return Ok(true);
             }
@@ -250,6 +253,27 @@ impl Shared {
             let _ = self.dir.unlink(&page_name(number));
         }
         Ok(true)
+    }
+}
+
+impl Shared {
+    /// A name of a spare's own. A dropped page's name may have gone, and be that of another file by now, which a
+    /// preparer suspended for long has linked under its retired number.
+    fn own_name(&self, spare: &Spare) -> Os<Option<FileName>> {
+        if spare.fresh {
+            return Ok(Some(spare.name));
+        }
+        let own = temporary_name(file::unique());
+        match self.dir.rename_noreplace(&spare.name, &own) {
+            Ok(()) => {}
+            Err(libc::ENOENT) => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        if self.dir.stat_of(&own).map(|s| s.ino) == spare.fd.stat().map(|s| s.ino) {
+            return Ok(Some(own));
+        }
+        let _ = self.dir.unlink(&own);
+        Ok(None)
     }
 }
 
