@@ -34,6 +34,7 @@ impl Shared {
         let patience = u64::from(self.stall_timeout_ms) * 1_000_000 / 2;
         // Two preparers at once are harmless but wasteful. One that is suspended holds the turn: it is
         // not waited for beyond half the stall timeout.
+        let mut pause = Duration::from_micros(100);
         let turn = loop {
             if self.dir.stat_of(&name).is_ok() {
                 return Ok(());
@@ -46,7 +47,9 @@ impl Shared {
             if clock::now_ns() - since > patience {
                 break false;
             }
-            std::thread::sleep(Duration::from_micros(100));
+            // Hundreds that wait must not keep the one they wait for from running.
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(Duration::from_millis(10));
         };
         let made = if self.dir.stat_of(&name).is_ok() { Ok(()) } else { self.make_page(number) };
         if turn {
