@@ -257,9 +257,7 @@ impl Shared {
         }
         Ok(true)
     }
-}
 
-impl Shared {
     /// A name of a spare's own. A dropped page's name may have gone, and be that of another file by now, which a
     /// preparer suspended for long has linked under its retired number.
     fn own_name(&self, spare: &Spare) -> Os<Option<FileName>> {
