@@ -92,11 +92,9 @@ impl Producer {
             let to = page.payload(claim.unit);
             // SAFETY: the claim owns these units, which were populated; `data` cannot overlap them.
             unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) };
-            let at = position(page.number(), claim.slot);
-            let sum = self.shared.checksum_of(at, data);
-            let published = page.view.publish(claim.slot, data.len(), claim.unit, sum);
+            let published = Self::seal(&self.shared, page, claim, data);
             abandoned::leave(&self.shared.ctl, self.handle.record(), &mut self.epoch);
-            if published {
+            if let Some(at) = published {
                 return self.sent(at);
             }
         }
@@ -120,7 +118,7 @@ impl Producer {
                     to = to.add(part.len());
                 }
             }
-            let published = Self::seal(&self.shared, page, claim, len);
+            let published = Self::seal(&self.shared, page, claim, payload(page, claim, len));
             abandoned::leave(&self.shared.ctl, self.handle.record(), &mut self.epoch);
             if let Some(at) = published {
                 return self.sent(at);
@@ -174,7 +172,7 @@ impl Producer {
             // SAFETY: as in `send`, for this message's part of the claim.
             unsafe { std::ptr::copy_nonoverlapping(message.as_ptr(), to, message.len()) };
             let one = Claim { slot: claim.slot + i, unit };
-            match Self::seal(&self.shared, page, one, message.len()) {
+            match Self::seal(&self.shared, page, one, message) {
                 Some(at) => last = at,
                 None if planted!("batch_goes_on") => {}
                 None => break,
@@ -245,13 +243,17 @@ impl Producer {
         self.shared.check_poison()
     }
 
-    /// Checksum and publish a claim whose payload is written; its position, or `None`: it was skipped.
-    fn seal(shared: &User, page: &Page, claim: Claim, len: usize) -> Option<u64> {
+    /// Checksum and publish a claim whose payload is written; its position, or `None`: it was skipped, or the
+    /// page was cut meanwhile and the bytes may have gone nowhere.
+    #[inline(always)]
+    fn seal(shared: &User, page: &Page, claim: Claim, data: &[u8]) -> Option<u64> {
+        if shared.guard && page.file.lost() {
+            page.view.bury(claim.slot);
+            return None;
+        }
         let at = position(page.number(), claim.slot);
-        // SAFETY: the claim's bytes, written just now and by nobody else.
-        let payload = unsafe { std::slice::from_raw_parts(page.payload(claim.unit), len) };
-        let sum = shared.checksum_of(at, payload);
-        page.view.publish(claim.slot, len, claim.unit, sum).then_some(at)
+        let sum = shared.checksum_of(at, data);
+        page.view.publish(claim.slot, data.len(), claim.unit, sum).then_some(at)
     }
 
     /// A message is published: wake who waits for it, and flush if every send is to.
@@ -283,6 +285,12 @@ impl Producer {
             self.shared.path.display()
         )
     }
+}
+
+/// A claim's bytes.
+fn payload(page: &Page, claim: Claim, len: usize) -> &[u8] {
+    // SAFETY: written by the claim's owner, who is the caller, and by nobody else.
+    unsafe { std::slice::from_raw_parts(page.payload(claim.unit), len) }
 }
 
 /// The page a claim was made in.

@@ -50,6 +50,9 @@ impl Producer {
         // Bounded by the timeout: each round means a full page.
         loop {
             if let Some(page) = &self.page {
+                if self.shared.guard && page.file.lost() {
+                    return Err(self.lost());
+                }
                 let (count, units) = fit(page);
                 // Before the claim, so that the readers behind it need not wait for the kernel.
                 self.populate(page, self.reached + units + AHEAD)?;

@@ -1,7 +1,7 @@
 //! Writing a message in place.
 
 use super::claim::Until;
-use super::{Producer, Reservation};
+use super::{payload, Producer, Reservation};
 use crate::engine::abandoned;
 use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_ARGUMENT, DC_E_INTERNAL, DC_E_STATE};
 use crate::layout::page::UNIT;
@@ -33,16 +33,18 @@ impl Producer {
             self.reservation = Some(r);
             return Err(fail!(DC_E_ARGUMENT, "len is {len}: at most the {most} bytes reserved"));
         }
-        if let Some(at) = Self::seal(&self.shared, &r.page, r.claim, len) {
+        let data = payload(&r.page, r.claim, len);
+        if let Some(at) = Self::seal(&self.shared, &r.page, r.claim, data) {
             self.leave_reservation(r);
             return self.sent(at);
         }
-        // It was skipped: the same bytes, sent anew.
         if self.epoch & 1 == 1 {
             abandoned::leave(&self.shared.ctl, self.handle.record(), &mut self.epoch);
         }
-        // SAFETY: the reservation owns these bytes of its pinned page, and nobody reads a tombstone's.
-        let data = unsafe { std::slice::from_raw_parts(r.page.payload(r.claim.unit), len) };
+        if self.shared.guard && r.page.file.lost() {
+            return Err(self.lost());
+        }
+        // It was skipped: the same bytes, sent anew.
         let sent = self.send(data, 0);
         if sent.is_err_and(|e| e.code() == DC_AGAIN) {
             self.reservation = Some(r);

@@ -332,6 +332,35 @@ TEST(s093_nothing_is_confirmed_once_a_groups_file_is_cut) {
     end(&u);
 }
 
+/* A payload that went nowhere is not published, where no checksum would tell: the page is cut while its bytes are
+ * being written, and has its length again when they are committed. */
+TEST(s093_what_was_written_to_a_cut_page_is_not_sent) {
+    struct use u = {0};
+    struct stat st;
+    dc_message m;
+    void *at;
+    dc_options o = small_options();
+    o.flags = DC_NEW | DC_SIGBUS_GUARD | DC_NO_THREAD;
+    o.checksum = DC_CHECKSUM_OFF;
+    u.channel = open_at(chan_path, &o);
+    u.p = producer_of(u.channel);
+    send_numbers(u.p, 0, 3);
+    CHECK_OK(dc_reserve(u.p, 20000, -1, &at));
+    choose(1, 0);
+    SYS(stat(cut_path, &st));
+    SYS(truncate(cut_path, st.st_size - 64 * 1024));
+    memset(at, 1, 20000);
+    SYS(truncate(cut_path, st.st_size));
+    CHECK_CODE(dc_commit(u.p, 20000), DC_E_CORRUPT);
+    CHECK_TEXT(chan_path);
+    dc_channel *other = open_flags(DC_EXISTING);
+    u.o = subscribe_ack(other, NULL, 0);
+    for (int n = 0; n < 3; n++) CHECK_OK(dc_recv(u.o, &m, 0)); /* before it */
+    CHECK_CODE(dc_recv(u.o, &m, 0), DC_AGAIN);
+    end(&u);
+    dc_close(other);
+}
+
 /* dc_verify has no options; the guard is the process's. */
 TEST(s093_verify_is_guarded_with_the_process) {
     struct use u = begin();
