@@ -407,7 +407,9 @@ impl Lives {
         for event in &recorded.before {
             self.history.apply(event, &self.disk);
         }
-        for name in recorded.start.names.keys() {
+        // What a destroyed channel left behind says nothing of the next one.
+        let names = recorded.start.names.keys().filter(|_| self.history.has_channel());
+        for name in names.collect::<Vec<_>>() {
             let named = Event::Rename { from: String::new(), to: name.clone() };
             self.history.apply(&named, &self.disk);
         }

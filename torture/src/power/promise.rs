@@ -446,6 +446,11 @@ impl History {
         }
     }
 
+    /// Whether there is, or may be, a channel.
+    pub fn has_channel(&self) -> bool {
+        self.without.channel != There::No || self.with.channel != There::No
+    }
+
     /// The process is killed. Whether it destroyed the channel is seen on the disk; where it was sending,
     /// the message may be anywhere, if it is there at all.
     pub fn killed(&mut self, disk: &Disk) {
