@@ -77,8 +77,8 @@ pub(crate) fn leave<M: Memory>(mem: &M, record: usize, epoch: &mut u64) {
 /// The epoch to start a record with: even, and different from whatever a dead owner left. Never reset,
 /// or a record left odd would come back with its parity inverted.
 pub(crate) fn register<M: Memory>(mem: &M, record: usize) -> u64 {
-    let before = if planted!("epoch_reset") { 0 } else { mem.load(record + EPOCH, Acquire) };
-    let epoch = (before | 1).wrapping_add(1);
+    let before = mem.load(record + EPOCH, Acquire);
+    let epoch = if planted!("epoch_reset") { 0 } else { (before | 1).wrapping_add(1) };
     mem.store(record + EPOCH, epoch, Release);
     epoch
 }

@@ -1,4 +1,4 @@
-//! The C interface, loaded from a shared library by path: what is tortured is what is shipped.
+//! The C interface, loaded from a shared library by path: what is tortured and measured is what is shipped.
 //!
 //! Structs and constants follow `include/disk_chan.h`; `layouts_follow_the_header` compares them with it.
 
