@@ -6,7 +6,7 @@
 //! slot is decided by compare-exchange, a wrong answer would cost a resend and never a message.
 
 use crate::layout::control::{handle_at, EPOCH, HANDLES, KIND, KIND_PRODUCER};
-use crate::sync::{planted, Acquire, Memory, Relaxed, Release};
+use crate::sync::{planted, Acquire, Memory, Release};
 
 /// A reader's progress over the producers for one position; restart it for another position.
 #[derive(Clone, Copy, Default)]
@@ -70,8 +70,7 @@ pub(crate) fn enter<M: Memory>(mem: &M, record: usize, epoch: &mut u64) {
 #[inline(always)]
 pub(crate) fn leave<M: Memory>(mem: &M, record: usize, epoch: &mut u64) {
     *epoch = epoch.wrapping_add(1);
-    let order = if planted!("epoch_relaxed") { Relaxed } else { Release };
-    mem.store(record + EPOCH, *epoch, order);
+    mem.store(record + EPOCH, *epoch, Release);
 }
 
 /// The epoch to start a record with: even, and different from whatever a dead owner left. Never reset,

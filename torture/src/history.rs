@@ -168,7 +168,9 @@ impl History {
     /// flush, which is not followed here.
     pub fn reboot(&mut self) {
         self.rebooted = true;
-        self.skipped = Some((self.newest.max(self.newest_perhaps), None));
+        // A page that had been prepared stays, empty, and counts as one.
+        self.newest_perhaps = self.newest.max(self.newest_perhaps) + 1;
+        self.skipped = Some((self.newest_perhaps, None));
         for group in self.groups.values_mut() {
             group.reboot();
         }
@@ -410,7 +412,8 @@ impl History {
             group.exists == Tri::Yes
                 && (lossless || self.retention == LIVE && self.processes.iter().any(alive))
         });
-        let needed = holding.filter_map(|(_, g)| g.floor(&self.messages).map(|m| m.pages.1));
+        let needed =
+            holding.filter_map(|(_, g)| g.floor(&self.messages, self.dropped).map(|m| m.pages.1));
         needed.map(|page| page.saturating_sub(1)).fold(most, u64::min)
     }
 

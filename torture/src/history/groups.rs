@@ -92,10 +92,11 @@ impl Group {
         }
     }
 
-    /// The first message that it surely needs.
-    pub fn floor<'a>(&self, messages: &'a [Sent]) -> Option<&'a Sent> {
+    /// The first message that it surely needs; what may be gone with the pages up to `dropped` holds nothing back.
+    pub fn floor<'a>(&self, messages: &'a [Sent], dropped: u64) -> Option<&'a Sent> {
         let mut needed = self.messages.iter().zip(messages);
-        needed.find(|(d, m)| d.need == Tri::Yes && m.fate != Tri::No).map(|(_, m)| m)
+        let there = |m: &Sent| m.fate != Tri::No && m.pages.0 > dropped;
+        needed.find(|(d, m)| d.need == Tri::Yes && there(m)).map(|(_, m)| m)
     }
 
     /// Whether it can be handed out for the `deliveries`-th time now.

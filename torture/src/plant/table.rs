@@ -9,7 +9,6 @@ const PLANTS: &[Plant] = &[
     plant("publish_blindly", "a publication overwrites a tombstone", &[Model("page::"), C("c_test_crash", "s130_stopped_inside_a_send")]),
     plant("bounds_unchecked", "a message may reach past its page", &[Torture("hostile --one-in 60 --guard-pages")]),
     plant("epoch_even", "a producer inside a send looks idle", &[Model("epochs::")]),
-    plant("epoch_relaxed", "the end of a send is not released", &[Model("epochs::")]),
     plant("epoch_reset", "a reused record starts its epochs anew", &[Model("epochs::")]),
     plant("no_helping", "the cursor moves without confirming the claim before", &[Model("group::")]),
     plant("resolve_blindly", "a dead owner's lease is resolved by a plain store", &[Model("group::")]),

@@ -1,7 +1,8 @@
 //! The power goes a second time, while the channel is recovered or used after the first cut.
 //!
 //! At one of the flushes of the check the disk in memory kept what was on the disk and what was in memory.
-//! Here each sector is as of one of the two.
+//! Here each sector is as of one of the two. And once no power goes, but whoever recovers or uses the channel is
+//! killed there: memory is as it was, and so is the boot.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,21 +35,27 @@ pub fn cut(
     if found.drained.is_empty() && found.slots == 0 {
         return Ok(0);
     }
-    let promise = after(checker, snapshot, promise, found);
-    for n in 0..STATES {
+    let then = after(checker, snapshot, promise, found);
+    // Without a power cut the page in use is gone on with, and what is not durable is there.
+    let limit = if snapshot.step == Step::Opening { then.limit } else { u64::MAX };
+    let killed = Promise { highest_page: promise.highest_page, limit, ..then.clone() };
+    let killed_under = *boots;
+    for n in 0..=STATES {
         *boots += 1;
+        let boot = if n == STATES { killed_under } else { *boots };
         let mut rng = ChaCha8Rng::seed_from_u64(*boots);
         hooks::with(|ram| {
-            ram.clear(*boots);
+            ram.clear(boot);
             load(snapshot, ram, n, &mut rng);
         });
         let again = Checker { own_ids: checker.own_ids * 2, ..*checker };
-        again.check(Path::new(hooks::CHANNEL), &promise).with_context(|| {
-            let how = ["all old", "all new", "mixed", "mixed"][n as usize];
+        let promise = if n == STATES { &killed } else { &then };
+        again.check(Path::new(hooks::CHANNEL), promise).with_context(|| {
+            let how = ["all old", "all new", "mixed", "mixed", "killed"][n as usize];
             format!("{how}, at step {:?}, flush {} of the check", snapshot.step, snapshot.flush)
         })?;
     }
-    Ok(STATES)
+    Ok(STATES + 1)
 }
 
 /// What must hold after the second cut.
@@ -102,7 +109,7 @@ fn after(checker: &Checker, snapshot: &Snapshot, before: &Promise, found: &Found
 fn load(snapshot: &Snapshot, ram: &mut Ram, n: u64, rng: &mut ChaCha8Rng) {
     let newer = match n {
         0 => 0.0,
-        1 => 1.0,
+        1 | STATES => 1.0,
         _ => rng.random_range(0.05..0.95),
     };
     let names = if rng.random_bool(newer) { &snapshot.names } else { &snapshot.names_durable };

@@ -86,6 +86,8 @@ struct Group {
     was_there: bool,
     /// It began after the newest message when nobody could know which that was.
     vague: bool,
+    /// Who made or deleted it was killed at it.
+    doubtful: bool,
 }
 
 impl Group {
@@ -96,7 +98,8 @@ impl Group {
 
     fn flushed(&mut self) {
         (self.low, self.high) = (self.need(), self.need());
-        (self.was_missing, self.was_there) = (!self.exists, self.exists);
+        let doubt = self.doubtful;
+        (self.was_missing, self.was_there) = (!self.exists || doubt, self.exists || doubt);
     }
 
     fn note(&mut self) {
@@ -107,8 +110,8 @@ impl Group {
                 (self.low, self.high) = (self.need(), self.need());
             }
         }
-        self.was_missing |= !self.exists;
-        self.was_there |= self.exists;
+        self.was_missing |= !self.exists || self.doubtful;
+        self.was_there |= self.exists || self.doubtful;
     }
 }
 
@@ -260,7 +263,7 @@ impl Tracker {
             "seek" if outcome.code == DC_OK => self.sought(&handle, words[2]),
             "delete-group" if outcome.code == DC_OK => {
                 if let Some(g) = self.groups.get_mut(words[2]) {
-                    g.exists = false;
+                    (g.exists, g.doubtful) = (false, false);
                     g.unacked.clear();
                 }
             }
@@ -338,7 +341,11 @@ impl Tracker {
             if !g.exists {
                 (g.exists, g.next) = (true, start);
                 g.vague = self.vague_end && start > 0;
+            } else if g.doubtful {
+                // Made here and now, or by the one that was killed.
+                (g.next, g.vague) = (g.next.min(start), true);
             }
+            g.doubtful = false;
         }
         self.consumers.insert(handle, Consumer { group, ack, ..Consumer::default() });
     }
@@ -456,13 +463,13 @@ impl History {
     pub fn killed(&mut self, disk: &Disk) {
         const STATE: u64 = 80;
         let destroyed = disk.word("channel", STATE).is_none_or(|w| w >> 32 == 2);
-        if self.with.channel == There::No && self.without.channel == There::Yes {
+        if self.with.channel == There::No && self.without.channel != There::No {
             match destroyed {
                 true => self.without = self.with.clone(),
                 false => self.with = self.without.clone(),
             }
         }
-        let (with, without) = (&mut self.with, &self.without);
+        let (with, without) = (&mut self.with, &mut self.without);
         with.sent.retain(|at, m| {
             let known = without.sent.contains_key(at);
             if !known {
@@ -471,6 +478,22 @@ impl History {
             known
         });
         (with.confirmed, with.highest) = (without.confirmed, without.highest);
+        // Both know of every group, whichever of them is told next that the channel is destroyed.
+        let names: Vec<String> = with.groups.keys().chain(without.groups.keys()).cloned().collect();
+        for name in names {
+            let of = |t: &Tracker| t.groups.get(&name).cloned();
+            let (Some(one), Some(other)) = (of(with).or(of(without)), of(without).or(of(with)))
+            else {
+                continue;
+            };
+            let exists = |t: &Tracker| t.groups.get(&name).is_some_and(|g| g.exists);
+            let doubtful = exists(with) != exists(without);
+            for (tracker, group) in [(&mut *with, one), (&mut *without, other)] {
+                let group = tracker.groups.entry(name.clone()).or_insert(group);
+                group.doubtful |= doubtful;
+                group.note();
+            }
+        }
         (self.with.vague_end, self.without.vague_end) = (true, true);
     }
 
