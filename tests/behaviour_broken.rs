@@ -134,6 +134,36 @@ fn send_loads(p: &mut Producer, from: u64, count: u32) -> u64 {
     until
 }
 
+/// [S42] Numbers of pages are reserved 1,024 ahead, and the reservation is on the disk before they are used: after a
+/// cut that leaves nothing else, no position comes again.
+#[test]
+fn s006_positions_behind_a_reservation_do_not_come_again() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let t = Temp::new();
+    let path = t.chan();
+    *disk() = Some(Disk {
+        path: Some(std::fs::canonicalize(t.dir()).unwrap().join("channel")),
+        ..Disk::default()
+    });
+    let one = Options { max_messages_per_page: 1, flags: NO_THREAD, ..small() };
+    let channel = open(&path, &one);
+    let mut p = channel.producer().unwrap();
+    send_loads(&mut p, 0, 1100);
+    let last = p.sent_position();
+    assert!(last >> 16 > 1025);
+    let disk_then = disk().take().unwrap();
+    drop((p, channel));
+    for file in files(&path) {
+        std::fs::remove_file(&file).unwrap();
+        let inode = disk_then.names.iter().find(|n| n.0 == file).map(|n| n.1);
+        if let Some(content) = inode.and_then(|i| disk_then.content.get(&i)) {
+            std::fs::write(&file, content).unwrap();
+        }
+    }
+    crash_machine(&path);
+    check(&path, &Promise { oldest: 0, synced: 0, last }, "1,100 pages");
+}
+
 /// Sends and syncs by turns, and cuts the power in between.
 fn cuts(retention: u32, checksum: u32) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

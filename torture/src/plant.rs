@@ -22,8 +22,10 @@ enum Finder {
     Model(&'static str),
     /// A test of a C program of `tests/c`.
     C(&'static str, &'static str),
+    /// A test of a Rust program of `tests`.
+    Rust(&'static str, &'static str),
 }
-use Finder::{Model, Torture, C};
+use Finder::{Model, Rust, Torture, C};
 
 /// A bug: its name in `planted!`, the sentence it breaks, who notices.
 struct Plant {
@@ -110,12 +112,15 @@ struct Built {
     /// A directory with the library under its names.
     lib: Option<tempfile::TempDir>,
     models: Option<PathBuf>,
+    /// The bug, for what is built when it runs.
+    flags: String,
 }
 
 impl Built {
     fn new(finders: &[Finder], name: Option<&str>) -> Result<Built> {
-        let mut built = Built { lib: None, models: None };
-        if finders.iter().any(|f| !matches!(f, Model(_))) {
+        let flags = name.map_or(String::new(), |n| format!("--cfg dc_plant=\"{n}\""));
+        let mut built = Built { lib: None, models: None, flags };
+        if finders.iter().any(|f| matches!(f, Torture(_) | C(..))) {
             let library = ["--release", "--lib", "--features", "capi", "--crate-type", "cdylib"];
             // The exact bytes that are shipped are tortured elsewhere; here building is what takes long.
             let faster = [
@@ -158,6 +163,14 @@ fn finds(finder: Finder, built: &Built, arguments: &Arguments) -> Result<Option<
             command = Command::new(arguments.build.join("tests-c").join(program));
             command.arg(test).env("LD_LIBRARY_PATH", lib()?);
         }
+        Rust(program, test) => {
+            command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+            command
+                .current_dir(root())
+                .args(["test", "--quiet", "--locked", "--test", program, test]);
+            command.arg("--target-dir").arg(root().join("target/plants-tests"));
+            command.env("RUSTFLAGS", &built.flags);
+        }
     }
     let Some(output) = run(&mut command, Duration::from_secs(600))? else {
         bail!("{finder:?} does not end");
@@ -191,7 +204,7 @@ fn words(finder: &Finder) -> String {
     match finder {
         Torture(words) => format!("`torture {words}`"),
         Model(filter) => format!("models `{filter}`"),
-        C(_, test) => format!("`{test}`"),
+        C(_, test) | Rust(_, test) => format!("`{test}`"),
     }
 }
 

@@ -18,7 +18,7 @@ const PLANTS: &[Plant] = &[
     plant("boot_id_first", "a recovery says that it is done before it begins", &[Torture("power --count 40000 --states-per-case 300 --exhaustive 300")]),
     plant("torn_believed", "recovery believes what does not match its checksum", &[Torture("power --count 40000 --states-per-case 300 --exhaustive 300")]),
     plant("high_water_ignored", "recovery goes on below the reserved numbers", &[Torture("power --count 40000 --states-per-case 300 --exhaustive 300")]),
-    plant("high_water_unflushed", "numbers are used before their reservation is flushed", &[Torture("power --count 40000 --states-per-case 300 --exhaustive 300")]),
+    plant("high_water_unflushed", "numbers are used before their reservation is flushed", &[Rust("behaviour_broken", "s006_positions_behind_a_reservation_do_not_come_again")]),
     plant("checksum_unchecked", "a receiver does not compare checksums", &[Torture("hostile --one-in 60"), C("c_test_verify", "s017_one_damaged_message_is_skipped_once")]),
     plant("progress_unsaid", "what is handed out is not noted", &[Torture("kill --count 3000"), C("c_test_death", "s081_a_killed_consumers_messages_come_again")]),
     plant("spill_too_late", "a lease is let go before its messages are held", &[Torture("kill --count 3000")]),
