@@ -42,8 +42,11 @@ impl Group {
         if self.exists == Tri::Yes {
             return;
         }
-        // Made by one that died, perhaps: with either scope.
+        // Made by one that died, perhaps: with either scope. Or deleted by it, and made anew here.
         let perhaps = self.exists == Tri::Maybe;
+        if perhaps {
+            self.messages.iter_mut().for_each(|m| m.anew = true);
+        }
         for (i, &need) in scope.iter().enumerate() {
             match self.messages.get_mut(i) {
                 Some(old) if perhaps && old.need != need => old.need = Tri::Maybe,
