@@ -39,6 +39,14 @@ pub struct Producer {
     /// Units of the page up to the end of this handle's last claim.
     reached: u64,
     sent: u64,
+    /// Units of the page that are populated, and up to where a claim leaves some of them and asks for nothing:
+    /// what [`Producer::send_at_hand`] goes by. 0: nothing is known of the page.
+    populated: u64,
+    ahead: u64,
+    /// The slot at which the next page is asked for.
+    ask_at: usize,
+    /// Nothing about this handle needs more than [`Producer::send_at_hand`] does.
+    plain: bool,
     reservation: Option<Reservation>,
     /// Whether the next page was asked for.
     asked: bool,
@@ -55,6 +63,7 @@ impl Producer {
         let handle = Handle::new(shared.clone(), FOR_ROOM, KIND_PRODUCER, 0)?;
         shared.arc().enlist();
         let epoch = register(&shared.ctl, handle.record());
+        let plain = !shared.guard && shared.durability != SYNC_ALWAYS;
         let mut producer = Producer {
             shared,
             handle,
@@ -63,6 +72,10 @@ impl Producer {
             epoch,
             reached: 0,
             sent: 0,
+            populated: 0,
+            ahead: 0,
+            ask_at: 0,
+            plain,
             reservation: None,
             asked: false,
         };
@@ -82,6 +95,61 @@ impl Producer {
     /// Send one message.
     #[inline]
     pub fn send(&mut self, data: &[u8], timeout_ms: i32) -> Result<()> {
+        if timeout_ms >= -1 && self.send_at_hand(data) {
+            return Ok(());
+        }
+        self.send_any(data, timeout_ms)
+    }
+
+    /// What a send comes to nearly always: the page in hand has room that is populated. False: nothing was sent, and
+    /// [`Producer::send_any`] knows why.
+    #[inline(always)]
+    fn send_at_hand(&mut self, data: &[u8]) -> bool {
+        let units = data.len().div_ceil(UNIT) as u64;
+        let Some(page) = &self.page else { return false };
+        let usual = self.plain
+            && self.reached + units <= self.ahead
+            && self.reservation.is_none()
+            && self.handle.check_fork().is_ok()
+            && !self.shared.is_poisoned();
+        if !usual {
+            return false;
+        }
+        let record = self.handle.record();
+        abandoned::enter(&self.shared.ctl, record, &mut self.epoch);
+        let Some(claim) = page.view.claim(1, units) else {
+            abandoned::leave(&self.shared.ctl, record, &mut self.epoch);
+            return false;
+        };
+        self.reached = claim.unit + units;
+        // Others may have claimed up to here meanwhile, beyond what this handle has seen populated.
+        let sent = self.reached <= self.populated && {
+            let to = page.payload(claim.unit);
+            // SAFETY: the claim owns these units, which are populated; `data` cannot overlap them.
+            unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) };
+            let at = position(page.number(), claim.slot);
+            let sum = self.shared.checksum_of(at, data);
+            let published = page.view.publish(claim.slot, data.len(), claim.unit, sum);
+            if published {
+                self.sent = at;
+            }
+            published
+        };
+        if !sent {
+            page.view.bury(claim.slot);
+        }
+        abandoned::leave(&self.shared.ctl, record, &mut self.epoch);
+        if sent {
+            self.shared.message_made();
+            if claim.slot >= self.ask_at {
+                self.look_ahead(claim);
+                self.note_room();
+            }
+        }
+        sent
+    }
+
+    fn send_any(&mut self, data: &[u8], timeout_ms: i32) -> Result<()> {
         self.ready(data.len(), timeout_ms)?;
         let units = data.len().div_ceil(UNIT) as u64;
         let mut until = Until::new(timeout_ms);

@@ -45,10 +45,16 @@ impl Shared {
         self.durable().max(self.ctl.load(DURABLE_THEN, Acquire))
     }
 
+    /// Whether there was an I/O failure.
+    #[inline(always)]
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.ctl.load(POISONED, Acquire) != 0
+    }
+
     /// [`DC_E_POISONED`] after an I/O failure.
     #[inline]
     pub(crate) fn check_poison(&self) -> Result<()> {
-        if self.ctl.load(POISONED, Acquire) != 0 || self.lost() {
+        if self.is_poisoned() || self.lost() {
             return Err(poisoned(self));
         }
         Ok(())
@@ -290,6 +296,16 @@ impl Shared {
     /// Deal with a claim that is not published: true: it is decided now. A claimer that is gone is known
     /// by the epochs; one that is suspended by the stall timeout.
     pub(crate) fn settle(&self, page: &Page, slot: usize, watch: &mut Watch) -> bool {
+        // Nearly always its claimer is at work, and done before it could be asked for: all producers' records
+        // are many cache lines, one of which it is writing to.
+        for _ in 0..SETTLE_SPINS {
+            for _ in 0..4 {
+                std::hint::spin_loop();
+            }
+            if page.view.look(slot) != Look::Unpublished {
+                return true;
+            }
+        }
         let now = clock::now_ns();
         let claimed = position(page.number(), page.view.claimed());
         watch.on(position(page.number(), slot), claimed, now);
@@ -331,6 +347,9 @@ impl Shared {
         })
     }
 }
+
+/// Looks at an unpublished claim, a few pauses apart, before its claimer is looked for: some microseconds.
+const SETTLE_SPINS: u32 = 32;
 
 /// Touch every block of a page file, so that the kernel writes it again.
 fn redirty(page: &Page) {

@@ -137,6 +137,12 @@ impl Page {
         self.populate((tail + (POPULATE_STEP / UNIT) as u64).min(geometry.units()))
     }
 
+    /// Units from the first that this open has made writable.
+    pub(crate) fn populated(&self) -> u64 {
+        let bytes = self.file.populated.load(Relaxed);
+        (bytes.saturating_sub(self.view.geometry.payload_at()) / UNIT) as u64
+    }
+
     /// Make payload writable without faults up to a unit.
     #[inline(always)]
     pub(crate) fn populate(&self, end_unit: u64) -> Os<()> {

@@ -103,6 +103,25 @@ impl Consumer {
     /// Receive one message into `out`, where it lies.
     #[inline]
     pub fn recv(&mut self, out: &mut Message, timeout_ms: i32) -> Result<Received> {
+        if let Some(message) = self.at_hand(timeout_ms) {
+            *out = message;
+            return Ok(Received::Message);
+        }
+        self.recv_any(out, timeout_ms)
+    }
+
+    /// The next message, where it is claimed and nothing is special; `None`: [`Consumer::recv_any`] knows.
+    #[inline(always)]
+    pub(crate) fn at_hand(&mut self, timeout_ms: i32) -> Option<Message> {
+        match &mut self.source {
+            Source::Member(m) if timeout_ms >= -1 && self.core.handle.check_fork().is_ok() => {
+                m.at_hand(&mut self.core)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn recv_any(&mut self, out: &mut Message, timeout_ms: i32) -> Result<Received> {
         self.begin(timeout_ms)?;
         match self.step(out)? {
             Step::Message => Ok(Received::Message),

@@ -178,8 +178,12 @@ pub unsafe extern "C" fn dc_recv(
             return Err(args::null(CALL, "out"));
         }
         let out = out.cast::<Message>();
+        if let Some(message) = consumer.at_hand(timeout_ms) {
+            out.write(message);
+            return Ok(DC_OK);
+        }
         let mut message = Message::default();
-        match consumer.recv(&mut message, timeout_ms) {
+        match consumer.recv_any(&mut message, timeout_ms) {
             Ok(Received::Message) => out.write(message),
             Ok(other) => return Ok(code(other)),
             Err(error) => {

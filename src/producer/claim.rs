@@ -69,12 +69,31 @@ impl Producer {
                     if !self.asked {
                         self.look_ahead(claim);
                     }
+                    self.note_room();
                     return Ok((claim, count));
                 }
                 abandoned::leave(&self.shared.ctl, record, &mut self.epoch);
                 self.sealed = page.number();
             }
             self.wait_for_page(until)?;
+        }
+    }
+
+    /// How far sends need to look at nothing but their claim: to where units have to be populated ahead, or the next
+    /// page asked for.
+    pub(super) fn note_room(&mut self) {
+        let Some(page) = &self.page else { return };
+        let geometry = &page.view.geometry;
+        let units = geometry.units();
+        self.populated = page.populated().min(units);
+        let whole = self.populated == units;
+        // Not so far that a message could be longer than the longest.
+        let end = geometry.max_message() / UNIT as u64;
+        self.ahead = if whole { end } else { self.populated.saturating_sub(AHEAD) };
+        self.ask_at = usize::MAX;
+        if !self.asked {
+            self.ahead = self.ahead.min(units / 2);
+            self.ask_at = geometry.slots / 2;
         }
     }
 
@@ -101,6 +120,7 @@ impl Producer {
     pub(super) fn turn_page(&mut self, prepared_only: bool) -> Result<()> {
         // The old page's pin goes first: its file may be the one to reuse.
         self.page = None;
+        (self.populated, self.ahead) = (0, 0);
         let page = self.shared.page_for_sending(self.sealed, prepared_only)?;
         page.prepare_to_write().map_err(|e| self.shared.os_dir(e, "write to a page of"))?;
         self.asked = false;
