@@ -20,7 +20,7 @@ pub fn pin(cpu: usize) {
 /// Touch free memory, so that the hypervisor gives it before the clock runs: first touch of what it has taken
 /// back is many times slower.
 pub fn warm() {
-    let bytes = (available() / 2).min(3 << 30) as usize;
+    let bytes = (available() / 2).min(3 << 29) as usize;
     // SAFETY: a private mapping of our own, written within its length, unmapped after.
     unsafe {
         let (access, flags) =

@@ -163,9 +163,10 @@ impl<'a> Checker<'a> {
         *next = sequence + 1;
         let filling = filling(self.size, sequence);
         let chunks = message[8..].chunks_exact(8);
-        let rest = chunks.remainder();
-        let differ = chunks.fold(0, |d, c| d | (word(c) ^ filling));
-        differ == 0 && rest == &filling.to_le_bytes()[..rest.len()]
+        // What is left of a last word.
+        let rest = chunks.remainder().iter().rev().fold(0, |w, b| w << 8 | u64::from(*b));
+        let kept = u64::MAX.checked_shr(64 - 8 * chunks.remainder().len() as u32).unwrap_or(0);
+        chunks.fold(rest ^ filling & kept, |d, c| d | (word(c) ^ filling)) == 0
     }
 
     #[cold]
@@ -200,5 +201,41 @@ impl<'a> Checker<'a> {
 impl Drop for Checker<'_> {
     fn drop(&mut self) {
         self.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a maker makes is right, in order; one flipped bit anywhere, a message twice, or a wrong length is not.
+    #[test]
+    fn every_bit_counts() {
+        for size in [16, 20, 64, 100, 1024, 5000] {
+            let dir = tempfile::tempdir().unwrap();
+            let control = Control::create(dir.path()).unwrap();
+            let mut checker = Checker::new(&control, 1, 1..2, size, 1, 20);
+            let mut maker = Maker::new(0, size, 20, 1);
+            let mut all = Vec::new();
+            while let Some(message) = maker.next() {
+                all.push(message.to_vec());
+            }
+            assert_eq!(all.len(), 20);
+            for (n, message) in all.iter().enumerate() {
+                for bit in (64..8 * size).filter(|_| n < 2) {
+                    let mut other = message.clone();
+                    other[bit / 8] ^= 1 << (bit % 8);
+                    let filled = |m: &[u8]| {
+                        let mut fresh = Checker::new(&control, 1, 1..2, size, 1, 20);
+                        fresh.check(m).is_ok()
+                    };
+                    assert!(!filled(&other), "bit {bit} of {size} bytes");
+                }
+                checker.check(message).unwrap();
+                assert!(checker.check(message).is_err());
+                assert!(checker.check(&message[1..]).is_err());
+            }
+            assert!(checker.alone_and_done() && checker.all().unwrap());
+        }
     }
 }

@@ -51,7 +51,8 @@ fn experiment(id: &'static str, title: &str, unit: Unit, specs: Vec<Spec>) -> Ex
 /// The experiments of `bench quick`; `scale` multiplies the numbers of messages.
 pub fn quick(lib: &Path, scale: f64) -> Vec<Experiment> {
     let million = |n: f64| (n * 1e6 * scale) as u64;
-    let one = |peer| spec(lib, peer, 100, million(if peer == DiskChan { 1.0 } else { 5.0 }));
+    // Laps of the 16 pages enough for the first one, in which files are made, not to count for much.
+    let one = |peer| spec(lib, peer, 100, million(if peer == DiskChan { 2.0 } else { 15.0 }));
     let bytes = |peer, size: usize, mib: u64| {
         spec(lib, peer, size, ((mib << 20) as f64 * scale) as u64 / size as u64)
     };
@@ -78,7 +79,14 @@ pub fn quick(lib: &Path, scale: f64) -> Vec<Experiment> {
             "four",
             "4 producers, 4 consumers, one group, 100 B, threads",
             Unit::Messages,
-            ALL.map(|p| Spec { producers: 4, consumers: 4, pinned: false, ..one(p) }).into(),
+            ALL.map(|p| Spec {
+                producers: 4,
+                consumers: 4,
+                pinned: false,
+                messages: million(2.0),
+                ..one(p)
+            })
+            .into(),
         ),
         experiment(
             "store",
