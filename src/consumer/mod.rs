@@ -5,17 +5,17 @@ mod adopt;
 mod core;
 mod member;
 mod observer;
+mod waiting;
 
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
-use std::time::Duration;
 
 use self::core::{Core, Step, Turn};
-use crate::channel::handles::{Handle, Interrupter, Slept};
+use crate::channel::handles::{Handle, Interrupter};
 use crate::channel::{deadline, User};
 use crate::engine::abandoned::Watch;
 use crate::engine::sleepers::FOR_MESSAGES;
-use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_ARGUMENT, DC_E_CORRUPT, DC_E_STATE};
+use crate::error::{fail, Result, DC_E_ARGUMENT, DC_E_CORRUPT, DC_E_STATE};
 use crate::layout::control::KIND_CONSUMER;
 use crate::options::*;
 use member::Member;
@@ -253,72 +253,6 @@ impl Consumer {
         }
     }
 
-    /// Wait for a message, and pass on a wake that was spent on this handle if it leaves news behind, or
-    /// takes none.
-    #[cold]
-    fn recv_slow(&mut self, out: &mut Message, timeout_ms: i32, pending: bool) -> Result<Received> {
-        let received = self.recv_waiting(out, timeout_ms, pending);
-        let took = matches!(received, Ok(Received::Message));
-        if std::mem::take(&mut self.core.woken) && (!took || self.source.ready(&self.core)) {
-            if let Source::Member(m) = &self.source {
-                self.core.shared.wake_group(&m.group);
-            }
-        }
-        received
-    }
-
-    fn recv_waiting(
-        &mut self,
-        out: &mut Message,
-        timeout_ms: i32,
-        pending: bool,
-    ) -> Result<Received> {
-        let until = deadline(timeout_ms)?;
-        let mut pending = pending;
-        let mut spins = if timeout_ms == 0 { 0 } else { SPINS };
-        let mut armed = false;
-        // Bounded by the deadline.
-        loop {
-            if self.core.handle.interrupted() {
-                return Err(Error::silent(-libc::ECANCELED));
-            }
-            if spins > 0 {
-                // Long enough for several messages to arrive: polling faster takes the producer's
-                // cache lines away from it.
-                for _ in 0..64 {
-                    std::hint::spin_loop();
-                }
-                spins -= 1;
-            } else if until.left().is_zero() {
-                let (core, source) = (&self.core, &self.source);
-                let news = !armed && core.handle.has_fd() && core.handle.arm(|| source.ready(core));
-                if !news {
-                    return Err(Error::silent(DC_AGAIN));
-                }
-                // Once: should the news be gone again, the descriptor is readable for nothing.
-                armed = true;
-            } else {
-                let most = if pending { Duration::from_millis(1) } else { Duration::from_secs(1) };
-                let (core, source) = (&self.core, &self.source);
-                // What a seek is in front of is there, and not to be had.
-                let ready = || !source.held_up() && source.ready(core);
-                match core.handle.sleep(most.min(until.left()), ready) {
-                    Slept::Signalled => {
-                        self.core.woken = true;
-                        return Err(Error::silent(-libc::EINTR));
-                    }
-                    Slept::Again { woken } => self.core.woken |= woken,
-                }
-            }
-            match self.step(out)? {
-                Step::Message => return Ok(Received::Message),
-                Step::EndOfPage => return Ok(Received::EndOfPage),
-                Step::Lagged => return Ok(Received::Lagged),
-                Step::Nothing { pending: p } => pending = p,
-            }
-        }
-    }
-
     /// End the validity of the pointers into the page, and go on.
     pub fn next_page(&mut self) -> Result<()> {
         self.core.handle.check_fork()?;
@@ -413,9 +347,6 @@ impl Drop for Consumer {
         }
     }
 }
-
-/// Pauses of a receiving call before it sleeps.
-const SPINS: u32 = 32;
 
 fn check(o: &mut SubscribeOptions) -> Result<()> {
     let bad = |name: &str, value: u32, range: &str| {
