@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     beside: Mutex<()>,
     /// The page the library thread is asked to prepare; 0: none.
     wanted_page: AtomicU64,
+    /// When a file was made for a page last, in coarse milliseconds.
+    last_new_page: AtomicU64,
     /// When the last interval flush began, in coarse milliseconds.
     last_flush: AtomicU64,
     /// Public handles on this open.

@@ -321,6 +321,7 @@ fn map_shared(path: &Path, dir: Dir, file: Fd, o: &Options, sb: &Superblock) -> 
         guard,
         member: 0,
         generation: fork::generation(),
+        last_new_page: AtomicU64::new(0),
         high_water: AtomicU64::new(0),
         pages: Mutex::new(Default::default()),
         groups: Mutex::new(Default::default()),

@@ -136,12 +136,33 @@ impl Fd {
     }
 
     fn write_zeros(&self, off: u64, end: u64) -> Os<()> {
+        self.overwrite_with_zeros(off.max(self.stat()?.size), end)
+    }
+
+    /// Write zeros whatever is there, in pieces of a mebibyte: the kernel makes pages in memory for them many at a
+    /// time, which it does not for faults.
+    pub fn overwrite_with_zeros(&self, off: u64, end: u64) -> Os<()> {
         static ZEROS: [u8; 65_536] = [0; 65_536];
-        let mut at = off.max(self.stat()?.size);
+        let part = libc::iovec { iov_base: ZEROS.as_ptr().cast_mut().cast(), iov_len: ZEROS.len() };
+        let parts = [part; 16];
+        within_limit(end)?;
+        let mut at = off;
         while at < end {
-            let n = (ZEROS.len() as u64).min(end - at);
-            self.write_at(&ZEROS[..n as usize], at)?;
-            at += n;
+            let left = end - at;
+            let count = (left / ZEROS.len() as u64).min(parts.len() as u64);
+            if count == 0 {
+                self.write_at(&ZEROS[..left as usize], at)?;
+                return Ok(());
+            }
+            let from = offset(at)?;
+            // SAFETY: the parts are static, and only read.
+            let n = retry_len(|| unsafe {
+                libc::pwritev(self.raw(), parts.as_ptr(), count as libc::c_int, from)
+            })?;
+            if n == 0 {
+                return Err(libc::EIO);
+            }
+            at += n as u64;
         }
         Ok(())
     }
@@ -318,5 +339,18 @@ pub(super) mod tests {
         assert!(buf[100_000..200_000].iter().all(|b| *b == 0));
         fd.write_zeros(10, 20).unwrap();
         assert_eq!(fd.stat().unwrap().size, 200_000);
+    }
+
+    #[test]
+    fn zeros_are_written_over_what_is_there() {
+        let temp = Temp::new();
+        let fd = temp.dir().create_new("a").unwrap();
+        let len = (3 << 20) + 70_001;
+        fd.write_at(&vec![7; len + 10], 0).unwrap();
+        fd.overwrite_with_zeros(5, len as u64).unwrap();
+        let mut buf = vec![1; len + 10];
+        assert_eq!(fd.read_at(&mut buf, 0), Ok(len + 10));
+        assert!(buf[..5].iter().chain(&buf[len..]).all(|b| *b == 7));
+        assert!(buf[5..len].iter().all(|b| *b == 0));
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::pages::{PageFile, LOCK_PIN, LOCK_TAKE};
+use crate::channel::pages::{PageFile, Pinned, LOCK_PIN, LOCK_TAKE};
 use crate::channel::Shared;
 use crate::engine::page::PageView;
 use crate::error::{fail, Error, Result, DC_E_LIMIT};
 use crate::layout::control::{LOCK_PREPARE, RECOVERIES};
-use crate::layout::page::{self, Header};
+use crate::layout::page::{self, Header, UNIT};
 use crate::layout::{
     page_name, page_number, position, temporary_name, temporary_number, FileName, FIRST_PAGE,
     PAGE_LIMIT,
@@ -183,6 +183,22 @@ impl Shared {
         Err(libc::EAGAIN)
     }
 
+    /// How much of a new page will be used soon, going by the one before it; 0: nothing is known, or there is time.
+    fn likely_len(&self, number: u64) -> u64 {
+        let now = clock::coarse_ms();
+        let before = self.last_new_page.swap(now, Relaxed);
+        if now.saturating_sub(before) > HURRY_MS {
+            return 0;
+        }
+        let Ok(Pinned::Page(page)) = self.pin(number - 1) else { return 0 };
+        let (tail, geometry) = (page.view.tail(), &self.geometry);
+        let (count, slots) = (tail.count.clamp(1, geometry.slots as u64), geometry.slots as u64);
+        let units = (u128::from(tail.units) * u128::from(slots) / u128::from(count)) as u64;
+        // And some more, for the next one's messages are not quite those of the last.
+        let bytes = (units + units / 16).min(geometry.units()).saturating_mul(UNIT as u64);
+        geometry.payload_at() as u64 + bytes.min(WRITTEN_MAX)
+    }
+
     fn new_file(&self, number: u64) -> Result<Spare> {
         let err = |e: i32| self.os_page(e, "create", number);
         let (name, fd) = self.new_locked().map_err(err)?;
@@ -191,7 +207,12 @@ impl Shared {
             if planted!("pages_are_holes") {
                 return fd.set_len(self.geometry.file_len());
             }
-            fd.allocate(0, self.geometry.file_len())
+            fd.allocate(0, self.geometry.file_len())?;
+            let likely = self.likely_len(number);
+            if likely < WRITTEN_MIN {
+                return Ok(());
+            }
+            fd.overwrite_with_zeros(0, likely)
         })();
         if let Err(e) = made {
             let _ = self.dir.unlink(&name);
@@ -277,6 +298,14 @@ impl Shared {
         Ok(None)
     }
 }
+
+/// New pages at most so many milliseconds apart are written with zeros before they are mapped: it takes a fifth of the
+/// time of faults (128 MiB on ext4: 163 ms by faults, 23 to 43 ms by writing and then 9 ms by faults), but may bring zeros
+/// to the disk before the messages where these take long to come.
+const HURRY_MS: u64 = 5_000;
+/// From how many bytes on, and how many at most.
+const WRITTEN_MIN: u64 = 256 << 10;
+const WRITTEN_MAX: u64 = 64 << 20;
 
 /// A locked file on its way to become a page.
 struct Spare {
