@@ -164,6 +164,50 @@ fn s006_positions_behind_a_reservation_do_not_come_again() {
     check(&path, &Promise { oldest: 0, synced: 0, last }, "1,100 pages");
 }
 
+/// [S54] Without checksums, recovery believes what lies before the flushed mark. A flusher that was killed has raised
+/// the mark and nothing else: a file with messages before it is not reused either before its dropping is flushed.
+#[test]
+fn s042_what_a_killed_flusher_has_marked_is_not_overwritten() {
+    const DURABLE: u64 = 8704;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let t = Temp::new();
+    let path = t.chan();
+    *disk() = Some(Disk {
+        path: Some(std::fs::canonicalize(t.dir()).unwrap().join("channel")),
+        ..Disk::default()
+    });
+    let ring = Options { checksum: CHECKSUM_OFF, max_pages: 2, flags: NO_THREAD, ..small() };
+    let channel = open(&path, &ring);
+    let mut p = channel.producer().unwrap();
+    send_loads(&mut p, 0, 8);
+    p.sync(-1).unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(path.join("channel")).unwrap();
+    let mut durable = [0; 8];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut durable, DURABLE).unwrap();
+    send_loads(&mut p, 8, 20);
+    p.sync(-1).unwrap();
+    // Killed when the mark was on the disk, before it said so.
+    std::os::unix::fs::FileExt::write_all_at(&file, &durable, DURABLE).unwrap();
+    send_loads(&mut p, 28, 60);
+    let last = p.sent_position();
+    let now: HashMap<_, _> =
+        names(&path).into_iter().map(|(p, inode)| (inode, std::fs::read(p).unwrap())).collect();
+    let then = disk().take().unwrap();
+    drop((p, channel));
+    // Of the pages the messages' bytes reached the disk, and nothing else did.
+    files(&path).iter().for_each(|f| std::fs::remove_file(f).unwrap());
+    for (name, inode) in &then.names {
+        let Some(old) = then.content.get(inode) else { continue };
+        let mut content = old.clone();
+        if name.file_name().is_some_and(|n| n.to_string_lossy().starts_with("page-")) {
+            content[2 * BLOCK..].copy_from_slice(&now[inode][2 * BLOCK..]);
+        }
+        std::fs::write(name, content).unwrap();
+    }
+    crash_machine(&path);
+    check(&path, &Promise { oldest: 0, synced: 0, last }, "a killed flusher");
+}
+
 /// Sends and syncs by turns, and cuts the power in between.
 fn cuts(retention: u32, checksum: u32) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

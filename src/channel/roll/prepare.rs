@@ -7,7 +7,7 @@ use crate::channel::pages::{PageFile, Pinned, LOCK_PIN, LOCK_TAKE};
 use crate::channel::Shared;
 use crate::engine::page::PageView;
 use crate::error::{fail, Error, Result, DC_E_LIMIT};
-use crate::layout::control::{LOCK_PREPARE, RECOVERIES};
+use crate::layout::control::{LOCK_PREPARE, MARK, RECOVERIES};
 use crate::layout::page::{self, Header, UNIT};
 use crate::layout::{
     page_name, page_number, position, temporary_name, temporary_number, FileName, FIRST_PAGE,
@@ -107,7 +107,9 @@ impl Shared {
     /// new payload, and what was confirmed once is believed without a look.
     fn forget_durably(&self, spare: &Spare) -> Result<()> {
         let was = page_number(&spare.name).unwrap_or(0);
-        if self.certain() > position(was, 0) && !planted!("window_unflushed") {
+        // What recovery would believe: a flusher that was killed may have raised the mark alone.
+        let believed = self.certain().max(self.ctl.load(MARK, Acquire));
+        if believed > position(was, 0) && !planted!("window_unflushed") {
             if let Err(e) = self.file.sync_data() {
                 self.poison();
                 return Err(self.os_dir(e, "flush the channel file in"));
