@@ -318,3 +318,32 @@ fn s132_truncated_files() {
         }
     }
 }
+
+/// [S43] A consumer stopped between moving the cursor and saying that it holds what it moved it over: its messages are
+/// somebody's all the same. (FORMAT.md, section 7: the lease is *intended*, and the cursor names its entry.)
+#[test]
+fn s116_a_claim_half_made_counts() {
+    use std::os::unix::fs::FileExt;
+    const LEASE: u64 = 4096;
+    let t = Temp::new();
+    let path = t.chan();
+    let channel = open(&path, &retain(RETAIN_UNREAD));
+    let mut p = channel.producer().unwrap();
+    let o = SubscribeOptions { ack: ACK_MANUAL, prefetch: 1, ..SubscribeOptions::default() };
+    let mut c = channel.subscribe(Some(b"g"), &o).unwrap();
+    p.send(b"one", 0).unwrap();
+    take(&mut c);
+    let i = group_info(&channel, "g");
+    assert_eq!((i.lag, i.unacked), (0, 1));
+    let name = |f: &std::path::PathBuf| f.file_name().unwrap().to_string_lossy().into_owned();
+    let file = files(&path).into_iter().find(|f| name(f).starts_with("group-")).unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(file).unwrap();
+    let mut lease = [0; 8];
+    file.read_exact_at(&mut lease, LEASE).unwrap();
+    assert_eq!(lease[0] & 3, 2, "held");
+    lease[0] ^= 3;
+    file.write_all_at(&lease, LEASE).unwrap();
+    file.write_all_at(&[0; 8], LEASE + 8).unwrap();
+    let i = group_info(&channel, "g");
+    assert_eq!((i.lag, i.unacked), (1, 0));
+}

@@ -8,7 +8,7 @@ use super::Shared;
 use crate::engine::page::Look;
 use crate::error::Result;
 use crate::layout::control::{ABANDONED, DISCARDED, POISONED, RECOVERIES};
-use crate::layout::group::{Lease, LOST, REDELIVERED};
+use crate::layout::group::{Cursor, LOST, REDELIVERED};
 use crate::layout::page::{BASE_AT, BYTES_AT};
 use crate::layout::superblock::VERSION;
 use crate::layout::{is_ours, page_of, position, slot_of};
@@ -107,11 +107,13 @@ impl Shared {
     }
 
     pub(crate) fn group_info(&self, group: &Arc<Group>) -> Result<GroupInfo> {
-        let position = group.view.cursor().position;
+        // Before the entries: what is claimed meanwhile counts twice, and never not at all.
+        let cursor = group.view.cursor();
+        let position = cursor.position;
         let mut unacked = 0;
         let mut waiting = 0;
         for entry in 0..group.entries() {
-            let (held, ahead) = self.entry_contents(group, entry)?;
+            let (held, ahead) = self.entry_contents(group, entry, cursor)?;
             unacked += held;
             waiting += ahead;
         }
@@ -129,10 +131,15 @@ impl Shared {
     }
 
     /// Messages an entry was handed and has not acknowledged, and those it claimed that nobody was
-    /// handed yet.
-    pub(crate) fn entry_contents(&self, group: &Group, entry: usize) -> Result<(u64, u64)> {
+    /// handed yet; `c` was read before.
+    pub(crate) fn entry_contents(
+        &self,
+        group: &Group,
+        entry: usize,
+        c: Cursor,
+    ) -> Result<(u64, u64)> {
         let (mut handed_out, mut ahead) = (0, 0);
-        if let Lease::Held { first, count } = group.view.lease(entry) {
+        if let Some((first, count)) = group.view.claimed(entry, c) {
             let (handed, acked) = group.view.progress(entry);
             if let Pinned::Page(page) = self.pin(page_of(first))? {
                 for i in acked.min(count)..count {

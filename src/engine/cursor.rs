@@ -44,6 +44,19 @@ impl<M: Memory> GroupView<M> {
         Lease::unpack(self.0.load(entry_at(entry) + LEASE, Acquire))
     }
 
+    /// What an entry has claimed, by a cursor read before: an intent that moved the cursor is a claim, also where its
+    /// owner stands, or died, between the two.
+    pub(crate) fn claimed(&self, entry: usize, c: Cursor) -> Option<(u64, usize)> {
+        match self.lease(entry) {
+            Lease::Held { first, count } => Some((first, count)),
+            Lease::Intended { first, count } => {
+                let won = c.last == entry && c.position == first + count as u64;
+                won.then_some((first, count))
+            }
+            Lease::Idle => None,
+        }
+    }
+
     /// Messages of the lease handed out, and acknowledged.
     pub(crate) fn progress(&self, entry: usize) -> (usize, usize) {
         let word = self.0.load(entry_at(entry) + PROGRESS, Acquire);

@@ -65,7 +65,7 @@ impl Member {
     pub(in crate::consumer) fn stats(&self, core: &Core) -> Result<ConsumerInfo> {
         let group = core.shared.group_info(&self.group)?;
         // What was taken over and is still to be handed out here is not this handle's yet.
-        let own = core.shared.entry_contents(&self.group, self.entry)?.0;
+        let own = core.shared.entry_contents(&self.group, self.entry, self.group.view.cursor())?.0;
         let unacked = own + self.adopted.unacked() as u64;
         Ok(ConsumerInfo {
             position: group.position,
