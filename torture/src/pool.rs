@@ -69,6 +69,9 @@ struct Shared {
     slots: [Slot; 64],
 }
 
+/// How often progress is said where no terminal shows it.
+const SAY_EVERY_MS: u64 = 60_000;
+
 /// A worker's exit status.
 const CANNOT_START: i32 = 3;
 
@@ -136,6 +139,7 @@ impl Run<'_> {
         let style = "{prefix} {elapsed_precise} {bar:30} {pos}/{len} cases, {msg}, eta {eta}";
         let bar = ProgressBar::new(self.cases).with_style(ProgressStyle::with_template(style)?);
         bar.set_prefix(self.kind.to_string());
+        let mut said = now_ms();
         while workers.iter().any(Option::is_some) {
             for (index, place) in workers.iter_mut().enumerate() {
                 let Some(worker) = place else { continue };
@@ -186,6 +190,11 @@ impl Run<'_> {
             let checked: u64 = shared.slots.iter().map(|s| s.checked.load(SeqCst)).sum();
             bar.set_position(shared.next.load(SeqCst).min(self.cases));
             bar.set_message(format!("{checked} checked, {failed} failed"));
+            if bar.is_hidden() && now_ms() - said >= SAY_EVERY_MS {
+                said = now_ms();
+                let (kind, at, cases) = (self.kind, bar.position(), self.cases);
+                eprintln!("{kind}: {at} of {cases} cases, {checked} checked, {failed} failed");
+            }
             if failed > 0 && self.common.fail_fast {
                 shared.next.store(self.cases, SeqCst);
             }
