@@ -5,7 +5,7 @@
 kind kill         "--count 1500"                 "--count 60000"               "--count 1000000"
 kind sigkill      "--count 150"                  "--count 1500"                "--count 10000"
 kind suspend      "--count 120"                  "--count 1400"                "--count 10080"
-kind power        "--count 4000 --states-per-case 200 --exhaustive 256" "--count 1000000" "--count 10000000"
+kind power        "--count 60000 --states-per-case 200 --exhaustive 256" "--count 1000000" "--count 10000000"
 kind disk         "--fs ext4 --count 6 --scripts 1" "--count 60"               "--count 1000"
 kind full         "--on tmpfs --on writeback --count 60" "--on tmpfs --on inodes --count 200" ""
 kind full         -                              "--on ext4 --on btrfs --on snapshot --on writeback --count 20" -

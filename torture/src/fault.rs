@@ -361,7 +361,14 @@ pub fn run(arguments: &Arguments) -> Result<Tally> {
     };
     let names: String = arguments.script.iter().map(|s| format!(" --script {s}")).collect();
     let replay = format!(" --count {count}{names}");
-    let run = Run { kind: "fault", common, replay, cases: count, limit: Duration::from_secs(60) };
+    let run = Run {
+        kind: "fault",
+        common,
+        replay,
+        cases: count,
+        limit: Duration::from_secs(60),
+        enough: None,
+    };
     run.all(
         |index| Worker::new(common, scratch.path(), index),
         |worker: &mut Worker, case, checked| {

@@ -98,7 +98,14 @@ pub fn run(arguments: &Arguments) -> Result<Tally> {
     };
     let on: String = kinds.iter().map(|k| format!(" --on {k:?}").to_lowercase()).collect();
     let replay = format!(" --count {count}{on}");
-    let run = Run { kind: "full", common, replay, cases: count, limit: Duration::from_secs(600) };
+    let run = Run {
+        kind: "full",
+        common,
+        replay,
+        cases: count,
+        limit: Duration::from_secs(600),
+        enough: None,
+    };
     let tally = run.all(
         |_| {
             disk::private_mounts(scratch.path())?;

@@ -48,6 +48,7 @@ pub fn kill(a: &Arguments) -> Result<Tally> {
         replay: String::new(),
         cases: count / 20 + 20,
         limit: Duration::from_secs(300),
+        enough: None,
     };
     let total = shared_counter()?;
     run.all(

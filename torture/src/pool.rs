@@ -55,6 +55,8 @@ pub struct Run<'a> {
     pub cases: u64,
     /// Generous: it only ends a hang.
     pub limit: Duration,
+    /// No more cases are begun when so much was checked.
+    pub enough: Option<u64>,
 }
 
 /// Shared with a worker: the case it is at + 1 (0: none), when it began, what it checked so far.
@@ -195,7 +197,8 @@ impl Run<'_> {
                 let (kind, at, cases) = (self.kind, bar.position(), self.cases);
                 eprintln!("{kind}: {at} of {cases} cases, {checked} checked, {failed} failed");
             }
-            if failed > 0 && self.common.fail_fast {
+            let enough = self.enough.is_some_and(|n| checked >= n);
+            if enough || failed > 0 && self.common.fail_fast {
                 shared.next.store(self.cases, SeqCst);
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -356,7 +359,14 @@ mod tests {
     fn crashes_hangs_and_failures_cost_their_case_alone() {
         let common = common(2);
         let limit = Duration::from_secs(2);
-        let run = Run { kind: "pool", common: &common, replay: String::new(), cases: 20, limit };
+        let run = Run {
+            kind: "pool",
+            common: &common,
+            replay: String::new(),
+            cases: 20,
+            limit,
+            enough: None,
+        };
         let tally = run.all(
             |_| Ok(()),
             |(), case, checked| {

@@ -177,6 +177,7 @@ impl Disk {
             replay: self.replay(fs),
             cases,
             limit: Duration::from_secs(300),
+            enough: None,
         };
         let bench = |_| Bench::new(&recorded, scratch);
         let tally = if self.plain {

@@ -70,6 +70,7 @@ pub fn run(a: &Arguments) -> Result<Tally> {
         replay: String::new(),
         cases: a.common.count.unwrap_or(ROUNDS),
         limit: Duration::from_secs(90),
+        enough: None,
     };
     let prepare = |_| -> Result<(Lib, Vec<Base>, tempfile::TempDir)> {
         super::limit_files();

@@ -103,6 +103,7 @@ pub fn run(a: &Arguments) -> Result<Tally> {
         replay: format!(" --count {cases} --one-in {}{pages}", a.one_in),
         cases,
         limit: Duration::from_secs(60),
+        enough: None,
     };
     run.all(|_| Worker::new(a), |w, case, checked| one(w, a, case * all / cases, checked))
 }

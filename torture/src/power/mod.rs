@@ -43,8 +43,14 @@ pub fn power(a: &Arguments) -> Result<Tally> {
     let count = a.common.count.unwrap_or(100_000);
     let cases = count.div_ceil(a.states_per_case);
     let replay = format!(" --states-per-case {} --exhaustive {}", a.states_per_case, a.exhaustive);
-    let run =
-        Run { kind: "power", common: &a.common, replay, cases, limit: Duration::from_secs(300) };
+    let run = Run {
+        kind: "power",
+        common: &a.common,
+        replay,
+        cases,
+        limit: Duration::from_secs(300),
+        enough: Some(count),
+    };
     let figures = case::Figures::shared()?;
     let tally = run.all(|index| case::Worker::new(a, index, figures), case::Worker::case)?;
     println!("{figures}");

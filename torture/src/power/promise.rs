@@ -394,7 +394,8 @@ impl Tracker {
         let Some(g) = c.group.as_ref().and_then(|g| self.groups.get_mut(g)) else { return };
         let (base, more) = to.split_once('+').unwrap_or((to, "0"));
         let more: u64 = more.parse().unwrap_or(0);
-        g.vague = base == "latest" && self.vague_end;
+        // Also where it stood before, for as long as that is what is on the disk.
+        g.vague |= base == "latest" && self.vague_end;
         g.next = match base {
             "earliest" => 0,
             "latest" => end,
@@ -478,6 +479,7 @@ impl History {
             known
         });
         (with.confirmed, with.highest) = (without.confirmed, without.highest);
+        without.somewhere = with.somewhere.clone();
         // Both know of every group, whichever of them is told next that the channel is destroyed.
         let names: Vec<String> = with.groups.keys().chain(without.groups.keys()).cloned().collect();
         for name in names {

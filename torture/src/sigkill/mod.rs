@@ -113,6 +113,7 @@ pub fn run(a: &Arguments) -> Result<Tally> {
         replay: String::new(),
         cases: kills.div_ceil(ROUND),
         limit: Duration::from_secs(180),
+        enough: None,
     };
     let tally = run.all(
         |_| Lib::load(&a.common.lib),

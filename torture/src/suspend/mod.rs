@@ -263,6 +263,7 @@ pub fn run(a: &Arguments) -> Result<Tally> {
         replay: String::new(),
         cases: count.div_ceil(POINTS),
         limit: Duration::from_secs(300),
+        enough: None,
     };
     let name = a.common.lib.canonicalize().unwrap_or_default();
     let tally = run.all(
