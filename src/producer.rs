@@ -122,31 +122,25 @@ impl Producer {
             return false;
         };
         self.reached = claim.unit + units;
-        // Others may have claimed up to here meanwhile, beyond what this handle has seen populated.
-        let sent = self.reached <= self.populated && {
+        let published = if self.reached <= self.populated {
             let to = page.payload(claim.unit);
             // SAFETY: the claim owns these units, which are populated; `data` cannot overlap them.
             unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) };
-            let at = position(page.number(), claim.slot);
-            let sum = self.shared.checksum_of(at, data);
-            let published = page.view.publish(claim.slot, data.len(), claim.unit, sum);
-            if published {
-                self.sent = at;
-            }
-            published
-        };
-        if !sent {
+            Self::seal(&self.shared, page, claim, data)
+        } else {
+            // Others have claimed up to here meanwhile, beyond what this handle has seen populated.
             page.view.bury(claim.slot);
-        }
+            None
+        };
         abandoned::leave(&self.shared.ctl, record, &mut self.epoch);
-        if sent {
-            self.shared.message_made();
-            if claim.slot >= self.ask_at {
-                self.look_ahead(claim);
-                self.note_room();
-            }
+        let Some(at) = published else { return false };
+        self.sent = at;
+        self.shared.message_made();
+        if claim.slot >= self.ask_at {
+            self.look_ahead(claim);
+            self.note_room();
         }
-        sent
+        true
     }
 
     fn send_any(&mut self, data: &[u8], timeout_ms: i32) -> Result<()> {
