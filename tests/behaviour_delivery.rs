@@ -329,6 +329,31 @@ fn s113_the_default_holds_1024() {
     take_numbers(&mut c, 1024..1100);
 }
 
+/// What was given back by its sender, or taken for dead, is no message, and nobody holds it.
+#[test]
+fn s113_what_is_no_message_takes_no_room() {
+    let t = Temp::new();
+    let channel = open(t.chan(), &small());
+    let mut p = channel.producer().unwrap();
+    for n in 0..4 {
+        send(&mut p, n);
+        p.reserve(8, 0).unwrap();
+        p.abort().unwrap();
+    }
+    let o = SubscribeOptions { ack: ACK_MANUAL, max_unacked: 3, prefetch: 8, ..Default::default() };
+    let mut c = channel.subscribe(Some(b"g"), &o).unwrap();
+    let first = take_first(&mut c, 0).position;
+    take_firsts(&mut c, 1..3);
+    let mut m = Message::default();
+    fails(c.recv(&mut m, 0), DC_E_LIMIT, "3 messages");
+    assert_eq!(consumer_info(&c).unacked, 3);
+    c.ack(first).unwrap();
+    take_first(&mut c, 3);
+    fails(c.recv(&mut m, 0), DC_E_LIMIT, "3 messages");
+    c.ack(ALL).unwrap();
+    take_nothing(&mut c);
+}
+
 /// [S24]
 #[test]
 fn s005_observers_have_nothing_to_acknowledge() {

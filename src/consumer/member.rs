@@ -35,6 +35,8 @@ pub(super) struct Member {
     count: usize,
     handed: usize,
     acked: usize,
+    /// Which of those handed out were no messages, a bit each.
+    holes: [u64; 4],
     /// Messages in the own entry's held words.
     held: usize,
     pub(super) ack: u32,
@@ -97,6 +99,7 @@ impl Member {
             count: 0,
             handed: 0,
             acked: 0,
+            holes: [0; 4],
             held: 0,
             ack: o.ack,
             max_unacked: o.max_unacked as usize,
@@ -198,6 +201,8 @@ impl Member {
         if found == Look::Tombstone {
             if self.acked + 1 == self.handed {
                 self.acked = self.handed;
+            } else {
+                self.note_hole(self.handed - 1);
             }
             self.note_progress();
             return Ok(None);
@@ -269,6 +274,7 @@ impl Member {
         match self.group.view.claim(self.entry, c, n) {
             Claimed::Yes => {
                 (self.first, self.count, self.handed, self.acked) = (c.position, n, 0, 0);
+                self.holes = [0; 4];
                 self.seek_seen = 0;
             }
             Claimed::Raced => {}

@@ -12,7 +12,20 @@ use crate::sync::{planted, Memory, Release};
 impl Member {
     /// Messages handed out and not acknowledged.
     pub(in crate::consumer) fn unacked(&self) -> usize {
-        self.handed - self.acked + self.held + self.adopted.unacked()
+        let holes = match self.holes {
+            [0, 0, 0, 0] => 0,
+            _ => (self.acked..self.handed).filter(|&i| self.is_hole(i)).count(),
+        };
+        self.handed - self.acked - holes + self.held + self.adopted.unacked()
+    }
+
+    /// Whether the claim's `i`-th place was passed and holds no message.
+    fn is_hole(&self, i: usize) -> bool {
+        self.holes[i / 64] >> (i % 64) & 1 != 0
+    }
+
+    pub(in crate::consumer) fn note_hole(&mut self, i: usize) {
+        self.holes[i / 64] |= 1 << (i % 64);
     }
 
     /// Whether a manual acknowledger holds all it may.
