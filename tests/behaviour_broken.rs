@@ -24,6 +24,14 @@ struct Disk {
     names: Vec<(PathBuf, u64)>,
 }
 
+impl Disk {
+    /// A disk on which nothing of this directory's channel is.
+    fn of(t: &Temp) -> Disk {
+        let path = std::fs::canonicalize(t.dir()).unwrap().join("channel");
+        Disk { path: Some(path), ..Disk::default() }
+    }
+}
+
 static DISK: Mutex<Option<Disk>> = Mutex::new(None);
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -141,10 +149,7 @@ fn s006_positions_behind_a_reservation_do_not_come_again() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let t = Temp::new();
     let path = t.chan();
-    *disk() = Some(Disk {
-        path: Some(std::fs::canonicalize(t.dir()).unwrap().join("channel")),
-        ..Disk::default()
-    });
+    *disk() = Some(Disk::of(&t));
     let one = Options { max_messages_per_page: 1, flags: NO_THREAD, ..small() };
     let channel = open(&path, &one);
     let mut p = channel.producer().unwrap();
@@ -172,10 +177,7 @@ fn s042_what_a_killed_flusher_has_marked_is_not_overwritten() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let t = Temp::new();
     let path = t.chan();
-    *disk() = Some(Disk {
-        path: Some(std::fs::canonicalize(t.dir()).unwrap().join("channel")),
-        ..Disk::default()
-    });
+    *disk() = Some(Disk::of(&t));
     let ring = Options { checksum: CHECKSUM_OFF, max_pages: 2, flags: NO_THREAD, ..small() };
     let channel = open(&path, &ring);
     let mut p = channel.producer().unwrap();
@@ -216,10 +218,7 @@ fn cuts(retention: u32, checksum: u32) {
     let mut seed = u64::from(retention * 2 + checksum);
     for round in 0..20 {
         let _ = std::fs::remove_dir_all(&path);
-        *disk() = Some(Disk {
-            path: Some(std::fs::canonicalize(t.dir()).unwrap().join("channel")),
-            ..Disk::default()
-        });
+        *disk() = Some(Disk::of(&t));
         let channel = open(
             &path,
             &Options {

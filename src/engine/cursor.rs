@@ -18,6 +18,12 @@ pub(crate) struct GroupView<M>(pub(crate) M);
 /// How often a seek tries to move the cursor.
 const SEEK_TRIES: usize = 100_000;
 
+/// Whether an intent became a claim: the cursor says so, until somebody moves it, who confirms the intent first.
+#[inline(always)]
+fn moved_by(c: Cursor, entry: usize, first: u64, count: usize) -> bool {
+    c.last == entry && c.position == first + count as u64
+}
+
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claimed {
@@ -50,8 +56,7 @@ impl<M: Memory> GroupView<M> {
         match self.lease(entry) {
             Lease::Held { first, count } => Some((first, count)),
             Lease::Intended { first, count } => {
-                let won = c.last == entry && c.position == first + count as u64;
-                won.then_some((first, count))
+                moved_by(c, entry, first, count).then_some((first, count))
             }
             Lease::Idle => None,
         }
@@ -186,8 +191,7 @@ impl<M: Memory> GroupView<M> {
         let at = entry_at(entry) + LEASE;
         let word = self.0.load(at, Acquire);
         if let Lease::Intended { first, count } = Lease::unpack(word) {
-            let c = self.cursor();
-            let won = c.last == entry && c.position == first + count as u64;
+            let won = moved_by(self.cursor(), entry, first, count);
             let to = if won { Lease::Held { first, count } } else { Lease::Idle };
             if planted!("resolve_blindly") {
                 self.0.store(at, to.pack(), Release);
