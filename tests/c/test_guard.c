@@ -361,6 +361,38 @@ TEST(s093_what_was_written_to_a_cut_page_is_not_sent) {
     dc_close(other);
 }
 
+/* Nor is one received, from a claim made before: its payload is cut, and the program's own look at the message in
+ * hand is what shows it. */
+TEST(s093_what_was_claimed_of_a_cut_page_is_not_received) {
+    static const uint32_t acks[] = {DC_ACK_NEXT, DC_ACK_RECEIVE, DC_ACK_MANUAL};
+    struct use u = {0};
+    struct stat st;
+    dc_message m;
+    dc_options o = small_options();
+    o.flags = DC_NEW | DC_SIGBUS_GUARD | DC_NO_THREAD;
+    o.checksum = DC_CHECKSUM_OFF;
+    u.channel = open_at(chan_path, &o);
+    u.p = producer_of(u.channel);
+    send_numbers(u.p, 0, 10);
+    choose(1, 0);
+    SYS(stat(cut_path, &st));
+    for (int n = 0; n < 3; n++) {
+        const char group[] = {'g', (char)('0' + n), 0};
+        dc_channel *own;
+        CHECK_OK(guarded_open(&own));
+        dc_consumer *c = subscribe_ack(own, group, acks[n]);
+        CHECK_OK(dc_recv(c, &m, 0));
+        SYS(truncate(cut_path, 8192)); /* header and slots stay */
+        CHECK_EQ(*(const volatile char *)m.data, 0);
+        CHECK_CODE(dc_recv(c, &m, 0), DC_E_CORRUPT);
+        CHECK_TEXT(chan_path);
+        dc_consumer_close(c);
+        dc_close(own);
+        SYS(truncate(cut_path, st.st_size));
+    }
+    end(&u);
+}
+
 /* dc_verify has no options; the guard is the process's. */
 TEST(s093_verify_is_guarded_with_the_process) {
     struct use u = begin();
