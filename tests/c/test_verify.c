@@ -127,6 +127,31 @@ TEST(s017_a_batch_with_a_damaged_message) {
     CHECK_EQ(corrupt, 1);
 }
 
+/* What a batch found damaged is reported by the next call, whatever it is, before what lies behind. */
+TEST(s017_a_batch_with_a_damaged_message_then_one) {
+    make_channel(DC_CHECKSUM_ON);
+    damage(3);
+    dc_channel *channel = open_flags(DC_EXISTING);
+    for (int grouped = 0; grouped < 2; grouped++) {
+        dc_consumer *c = subscribe_ack(channel, grouped ? "new" : NULL, grouped ? DC_ACK_NEXT : 0);
+        dc_message m[COUNT], damaged;
+        size_t received = 77;
+        CHECK_OK(dc_recv_batch(c, m, COUNT, 0, &received));
+        CHECK_EQ(received, 3);
+        uint64_t last = m[2].position;
+        CHECK_CODE(dc_recv(c, &damaged, 0), DC_E_CORRUPT);
+        CHECK(damaged.data == NULL && damaged.position > last);
+        for (int n = 4; n < COUNT; n++) {
+            char text[64];
+            text_of(text, (uint64_t)n);
+            CHECK_OK(dc_recv(c, m, 0));
+            CHECK(m->len == strlen(text) && !memcmp(m->data, text, m->len));
+        }
+        take_nothing(c);
+        dc_consumer_close(c);
+    }
+}
+
 TEST(s017_damage_under_an_open_channel) {
     make_channel(DC_CHECKSUM_ON);
     dc_channel *channel = open_flags(DC_EXISTING);
