@@ -6,22 +6,25 @@
 
 static dc_channel *channel;
 static dc_producer *producer;
-static dc_consumer *consumer, *observer;
+static dc_consumer *consumer, *ahead, *observer; /* `ahead` has claimed more than it was given */
 
 static void open_all(void) {
     channel = open_small();
     producer = producer_of(channel);
     consumer = subscribe_ack(channel, "g", DC_ACK_MANUAL);
+    ahead = subscribe_ack(channel, "h", DC_ACK_NEXT);
     observer = subscribe_ack(channel, NULL, 0);
     (void)!dc_consumer_fd(consumer);
     send_numbers(producer, 0, 3);
     take_first(consumer, 0);
+    take_first(ahead, 0);
     take_first(observer, 0);
 }
 
 /* The parent's handles work as if nothing had been; what it holds was given to nobody. */
 static void parent_is_unaffected(void) {
     take_first(consumer, 1);
+    for (uint64_t n = 1; n < 3; n++) take_first(ahead, n);
     send_number(producer, 3);
     take_first(consumer, 2);
     take_first(consumer, 3);
@@ -74,12 +77,14 @@ static void every_call_is_forked(void) {
     CHECK_CODE(dc_seek(consumer, DC_EARLIEST), DC_E_FORKED);
     CHECK_CODE(dc_consumer_stats(consumer, &si), DC_E_FORKED);
     CHECK_CODE(dc_consumer_fd(consumer), DC_E_FORKED);
+    CHECK_CODE(dc_recv(ahead, &m, -1), DC_E_FORKED);
     CHECK_CODE(dc_recv(observer, &m, -1), DC_E_FORKED);
     CHECK(!p && !c);
 }
 
 static void close_all(void) {
     dc_consumer_close(consumer);
+    dc_consumer_close(ahead);
     dc_consumer_close(observer);
     dc_producer_close(producer);
     dc_close(channel);
