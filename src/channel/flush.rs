@@ -23,6 +23,11 @@ use crate::options::CHECKSUM_OFF;
 use crate::sync::{planted, AcqRel, Acquire, Memory, SeqCst};
 use crate::sys::{clock, futex, lock};
 
+/// Pauses between looks at a message in front that is claimed and not published: they double, so that a wait takes twice
+/// as long as it must at most, and one behind a suspended producer does not keep the disk busy.
+const BEHIND_LEAST: Duration = Duration::from_micros(50);
+const BEHIND_MOST: Duration = Duration::from_millis(5);
+
 /// Who waits for a flush, which says what may end its wait.
 #[derive(Clone, Copy)]
 pub(crate) enum Waiter<'a> {
@@ -64,6 +69,7 @@ impl Shared {
     pub(crate) fn flush_to(&self, target: u64, deadline: Deadline, by: Waiter<'_>) -> Result<()> {
         let (mut since, mut count) = (clock::now_ns(), None);
         let (mut moved, mut reached) = (since, self.durable());
+        let mut pause = BEHIND_LEAST;
         // Bounded by the deadline; without one, by the stall timeout for each unpublished message and
         // for a flusher that is suspended.
         loop {
@@ -76,15 +82,17 @@ impl Shared {
                 (since, count) = (clock::now_ns(), Some(flushed));
             }
             let stalls = (clock::now_ns() - since) / (u64::from(self.stall_timeout_ms) * 1_000_000);
-            let most = match self.try_flush(stalls)? {
+            let (most, seen) = match self.try_flush(stalls)? {
                 true if self.durable() >= target => return self.intact(()),
                 // Somebody in front is between claim and publication.
                 true if self.stands_still(&mut moved, &mut reached) => return Err(self.stuck()),
-                true => Duration::from_micros(50),
-                false => Duration::from_millis(20),
+                true => {
+                    let now = (pause, self.ctl.load(FLUSHED, Acquire) as u32);
+                    pause = (2 * pause).min(BEHIND_MOST);
+                    now
+                }
+                false => (Duration::from_millis(20), flushed),
             };
-            let now = self.ctl.load(FLUSHED, Acquire) as u32;
-            let seen = if most < Duration::from_millis(1) { now } else { flushed };
             if let Waiter::Handle(handle) = by {
                 if handle.interrupted() {
                     return Err(Error::silent(-libc::ECANCELED));

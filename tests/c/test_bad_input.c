@@ -169,6 +169,14 @@ TEST(s015_timeouts_below_minus_one) {
     CHECK_CODE(dc_channel_sync(channel, -2), DC_E_ARGUMENT);
     CHECK_CODE(dc_maintain(channel, -2), DC_E_ARGUMENT);
     CHECK_EQ(channel_info(channel).messages, 0);
+    /* Nor where there would be nothing to wait for: room at hand, and messages claimed. */
+    dc_consumer *at_hand = subscribe_ack(channel, "at hand", DC_ACK_NEXT);
+    send_numbers(p, 0, 4);
+    take_first(at_hand, 0);
+    CHECK_CODE(dc_recv(at_hand, &m, -2), DC_E_ARGUMENT);
+    CHECK_CODE(dc_send(p, "x", 1, -2), DC_E_ARGUMENT);
+    take_first(at_hand, 1);
+    CHECK_EQ(channel_info(channel).messages, 4);
     dc_channel *none = (dc_channel *)&none;
     CHECK_CODE(dc_open("", NULL, &none), DC_E_ARGUMENT);
     CHECK(none == NULL);

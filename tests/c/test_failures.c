@@ -5,6 +5,7 @@
 #include "chan.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
@@ -270,6 +271,27 @@ TEST(s107_many_producers_share_one_flush) {
     for (int i = 0; i < 8; i++) CHECK(pthread_join(threads[i], NULL) == 0);
     CHECK(atomic_load(&flushes) - before < 160 * of_one / 2);
     CHECK(channel_info(channel).durable >= channel_info(channel).end);
+}
+
+/* Who waits for a message in front that is claimed and not published looks again ever more slowly: the sleeps of a
+ * second are counted, not timed. */
+TEST(s107_waiting_for_a_message_in_front_is_mostly_sleep) {
+    dc_options o = small_options();
+    o.stall_timeout_ms = 60000;
+    dc_channel *channel = open_at(chan_path, &o);
+    dc_producer *p = producer_of(channel), *holder = producer_of(channel);
+    struct rusage before, after;
+    void *data;
+    CHECK_OK(dc_reserve(holder, 8, 0, &data));
+    send_number(p, 0);
+    SYS(getrusage(RUSAGE_THREAD, &before));
+    CHECK_CODE(dc_sync(p, 1000), DC_AGAIN);
+    SYS(getrusage(RUSAGE_THREAD, &after));
+    CHECK(after.ru_nvcsw > before.ru_nvcsw);
+    CHECK(after.ru_nvcsw - before.ru_nvcsw < 1000);
+    memset(data, 0, 8);
+    CHECK_OK(dc_commit(holder, 8));
+    CHECK_OK(dc_sync(p, LONG_MS));
 }
 
 TEST(s105_no_flush_without_durability) {
