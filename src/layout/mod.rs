@@ -1,11 +1,12 @@
 //! What lies on disk: offsets, bit packing, validation. No I/O. `docs/FORMAT.md` says the same in words.
 
+mod checksum;
 pub(crate) mod control;
 pub(crate) mod group;
 pub(crate) mod page;
 pub(crate) mod superblock;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+pub(crate) use checksum::{checksum, checksum_seed};
 
 /// Identity of a channel, drawn at random when it is created; every file carries it.
 pub(crate) type Uuid = [u8; 16];
@@ -31,20 +32,6 @@ pub(crate) fn page_of(position: u64) -> u64 {
 #[inline(always)]
 pub(crate) fn slot_of(position: u64) -> usize {
     (position & ((1 << SLOT_BITS) - 1)) as usize
-}
-
-/// The checksum of a message: XXH3-64 over the payload, seeded by the channel and the position, folded
-/// to 32 bits with the length. A payload that lies elsewhere, or in another channel, does not match.
-#[inline]
-pub(crate) fn checksum(seed: u64, position: u64, payload: &[u8]) -> u32 {
-    let hash = xxh3_64_with_seed(payload, seed ^ position.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let hash = hash ^ (payload.len() as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-    (hash ^ (hash >> 32)) as u32
-}
-
-/// The seed of a channel's checksums.
-pub(crate) fn checksum_seed(uuid: &Uuid) -> u64 {
-    xxh3_64(uuid)
 }
 
 /// A file's name; on the stack, because sending and receiving turn pages and allocate nothing.
@@ -144,14 +131,5 @@ mod tests {
         assert_eq!(page_of(position(5, 65_535)), 5);
         assert_eq!(slot_of(position(5, 65_535)), 65_535);
         assert!(position(5, 65_535) < position(6, 0));
-    }
-
-    #[test]
-    fn checksums_bind_place_length_and_channel() {
-        let sum = checksum(1, 10, b"abc");
-        assert_ne!(sum, checksum(2, 10, b"abc"));
-        assert_ne!(sum, checksum(1, 11, b"abc"));
-        assert_ne!(sum, checksum(1, 10, b"abc\0"));
-        assert_ne!(checksum(1, 10, b""), checksum(1, 11, b""));
     }
 }

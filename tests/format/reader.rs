@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use xxhash_rust::xxh3::{xxh3_128, xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::{xxh3_128, xxh3_64};
 
 pub fn u32_at(b: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(b[at..at + 4].try_into().unwrap())
@@ -19,10 +19,21 @@ pub fn xxh3(b: &[u8]) -> u64 {
 
 /// Section 3.
 pub fn check(uuid: &[u8], position: u64, payload: &[u8]) -> u32 {
-    let seed = xxh3_64(uuid);
-    let h = xxh3_64_with_seed(payload, seed ^ position.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let h = h ^ (payload.len() as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-    (h ^ (h >> 32)) as u32
+    let start = xxh3_64(uuid) ^ position.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut chains = [start as u32, (start >> 32) as u32, payload.len() as u32];
+    let mut padded = payload.to_vec();
+    padded.resize(payload.len().next_multiple_of(8), 0);
+    for (i, byte) in padded.into_iter().enumerate() {
+        let sum = &mut chains[i / 8 % 3];
+        *sum ^= u32::from(byte);
+        for _ in 0..8 {
+            *sum = *sum >> 1 ^ if *sum & 1 == 1 { 0x1EDC_6F41u32.reverse_bits() } else { 0 };
+        }
+    }
+    let [a, b, c] = chains;
+    let (b, c) =
+        (b.rotate_left(11).wrapping_mul(0x85EB_CA77), c.rotate_left(22).wrapping_mul(0xC2B2_AE3D));
+    a.wrapping_mul(0x9E37_79B1).wrapping_add(b).wrapping_add(c)
 }
 
 /// Section 1.
