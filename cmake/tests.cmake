@@ -80,6 +80,15 @@ disk_chan_program(c_planted tests/c/planted.c)
 add_dependencies(c_tests c_planted)
 set_target_properties(c_planted PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-c)
 
+# Instructions a message takes: where nothing slows a program down but what it does. Not of instrumented libraries.
+disk_chan_program(instructions tests/instructions/count.c)
+set_target_properties(instructions PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-c)
+if(NOT DISK_CHAN_SANITIZE)
+  disk_chan_test(instructions TIMEOUT 300
+                 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/scripts/instructions.sh ${CMAKE_CURRENT_BINARY_DIR})
+  set_tests_properties(instructions PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED:")
+endif()
+
 # The header compiles without a warning, alone, as C11, C17 and C++17.
 set(header ${CMAKE_CURRENT_SOURCE_DIR}/include/disk_chan.h)
 set(strict -Wall -Wextra -Wpedantic -Werror -fsyntax-only)

@@ -196,9 +196,7 @@ impl Producer {
         sent: &mut usize,
     ) -> Result<()> {
         *sent = 0;
-        for message in messages {
-            self.ready(message.len(), timeout_ms)?;
-        }
+        self.ready(messages.iter().map(|m| m.len()).max().unwrap_or(0), timeout_ms)?;
         let before = self.sent;
         let mut result = Ok(());
         let mut until = Until::new(timeout_ms);

@@ -6,6 +6,7 @@ mod seek;
 
 use std::sync::Arc;
 
+use super::pace::Pace;
 use super::{Core, Step, Turn};
 use crate::channel::group::Group;
 use crate::channel::groups::Patience;
@@ -20,8 +21,6 @@ use crate::sync::{planted, Acquire, Memory};
 
 /// Claimed ahead while alone in the group.
 const PREFETCH_ALONE: usize = 32;
-/// Looks at the next slot, a pause apart, before an empty one is looked into.
-const LOOKS: u32 = 8;
 /// How often a consumer that is not waiting looks for leases of the dead, in milliseconds.
 const SCAN_EVERY: u64 = 200;
 
@@ -46,6 +45,7 @@ pub(super) struct Member {
     wanted: usize,
     /// Nothing about this handle needs more than [`Member::at_hand`] does.
     plain: bool,
+    pace: Pace,
     seen_gap: u64,
     /// Since when a seek has been in the way, in nanoseconds; 0: none is.
     seek_seen: u64,
@@ -105,6 +105,7 @@ impl Member {
             max_unacked: o.max_unacked as usize,
             prefetch: o.prefetch as usize,
             wanted: 0,
+            pace: Pace::default(),
             plain: o.ack != ACK_MANUAL && !guard,
             seen_gap: if told { gap } else { gap.saturating_sub(1) },
             seek_seen: 0,
@@ -130,9 +131,10 @@ impl Member {
     }
 
     /// What [`Member::begin`] and [`Member::step`] come to nearly always: the claim's next message, not its last, is
-    /// sound and the page's is in hand. What was handed out before is acknowledged by the same store.
+    /// sound and the page's is in hand. `next`: this is another call than the one before, so what was handed out is
+    /// acknowledged where it is to be, by the same store.
     #[inline(always)]
-    pub(super) fn at_hand(&mut self, core: &mut Core) -> Option<Message> {
+    pub(super) fn at_hand(&mut self, core: &mut Core, next: bool) -> Option<Message> {
         let at = self.first + self.handed as u64;
         let page = core.page.as_ref()?;
         let usual = self.plain
@@ -153,7 +155,7 @@ impl Member {
         if sum != checksum && !planted!("checksum_unchecked") {
             return None;
         }
-        let before = self.handed;
+        let before = if next { self.handed } else { self.acked };
         self.handed += 1;
         self.acked = if self.ack == ACK_RECEIVE { self.handed } else { before };
         if !planted!("progress_unsaid") {
@@ -256,15 +258,7 @@ impl Member {
         };
         let slot = slot_of(c.position);
         let most = self.claim_size();
-        let mut n = page.view.decided(slot, most);
-        // The slot alone, for a moment: to tell a claim from none takes the tail, which producers write to.
-        for _ in 0..LOOKS {
-            if n > 0 {
-                break;
-            }
-            std::hint::spin_loop();
-            n = page.view.decided(slot, most);
-        }
+        let n = self.pace.look(slot, most, |slot, most| page.view.decided(slot, most));
         if n == 0 {
             return self.nothing_decided(core, c);
         }

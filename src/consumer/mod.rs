@@ -5,6 +5,7 @@ mod adopt;
 mod core;
 mod member;
 mod observer;
+mod pace;
 mod waiting;
 
 use std::mem::MaybeUninit;
@@ -115,7 +116,7 @@ impl Consumer {
     pub(crate) fn at_hand(&mut self, timeout_ms: i32) -> Option<Message> {
         match &mut self.source {
             Source::Member(m) if timeout_ms >= -1 && self.core.handle.check_fork().is_ok() => {
-                m.at_hand(&mut self.core)
+                m.at_hand(&mut self.core, true)
             }
             _ => None,
         }
@@ -174,7 +175,17 @@ impl Consumer {
         }
         out[0].write(message);
         *received = 1;
-        while *received < out.len() && self.more_at_hand() {
+        while *received < out.len() {
+            if let Source::Member(m) = &mut self.source {
+                if let Some(message) = m.at_hand(&mut self.core, false) {
+                    out[*received].write(message);
+                    *received += 1;
+                    continue;
+                }
+            }
+            if !self.more_at_hand() {
+                break;
+            }
             match self.step(&mut message) {
                 Ok(Step::Message) => {
                     out[*received].write(message);

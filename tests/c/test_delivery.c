@@ -120,6 +120,32 @@ TEST(s078_the_next_receiving_call_acknowledges) {
     take_nothing(subscribe_ack(channel, "g", DC_ACK_NEXT));
 }
 
+/* What a batch hands out is acknowledged by the call after it, not by its own later messages. */
+TEST(s078_a_batch_acknowledges_none_of_its_own) {
+    dc_channel *channel = open_small();
+    dc_producer *p = producer_of(channel);
+    dc_consumer *c = subscribe_ack(channel, "g", DC_ACK_NEXT);
+    dc_message m[20];
+    size_t received;
+    send_numbers(p, 0, 12);
+    CHECK_OK(dc_recv_batch(c, m, 10, 0, &received));
+    CHECK_EQ(received, 10);
+    CHECK_EQ(consumer_info(c).unacked, 10);
+    CHECK_EQ(group_info(channel, "g").unacked, 10);
+    dc_consumer_close(c);
+    c = subscribe_ack(channel, "g", DC_ACK_NEXT);
+    for (uint64_t n = 0; n < 10; n++) take_again(c, n, 2);
+    take_first(c, 10);
+    take_first(c, 11);
+    take_nothing(c);
+    /* On receipt all of them are. */
+    c = subscribe_ack(channel, "h", DC_ACK_RECEIVE);
+    CHECK_OK(dc_recv_batch(c, m, 10, 0, &received));
+    CHECK_EQ(consumer_info(c).unacked, 0);
+    dc_consumer_close(c);
+    take_first(subscribe_ack(channel, "h", DC_ACK_NEXT), 10);
+}
+
 /* [S58] */
 TEST(s079_manual_acknowledging) {
     dc_channel *channel = open_small();
