@@ -39,6 +39,14 @@ file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/readme.c CONTENT "${readme}")
 disk_chan_program(readme ${CMAKE_CURRENT_BINARY_DIR}/readme.c)
 disk_chan_test(readme TIMEOUT 60 LAST_LINE "hello" COMMAND $<TARGET_FILE:readme>)
 
+# The example in Python: the ABI from a language that knows nothing of the header.
+find_program(disk_chan_python3 python3)
+if(disk_chan_python3 AND NOT DISK_CHAN_SANITIZE)
+  disk_chan_test(example.python TIMEOUT 120 LAST_LINE "1000 messages, in order"
+                 COMMAND ${CMAKE_COMMAND} -E env LD_LIBRARY_PATH=${disk_chan_lib}
+                 ${disk_chan_python3} ${CMAKE_CURRENT_SOURCE_DIR}/examples-python/asyncio_channel.py)
+endif()
+
 # The demo, shortened.
 disk_chan_test(demo TIMEOUT 300 LAST_LINE "demo: all of it arrived, each line exactly once"
                COMMAND ${CMAKE_COMMAND} -E env DEMO_MESSAGES=200000 DEMO_LINES=50000
