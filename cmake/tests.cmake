@@ -23,6 +23,9 @@ foreach(source IN LISTS disk_chan_examples)
   disk_chan_test(example.${name} TIMEOUT 300 LAST_LINE "${last}" COMMAND $<TARGET_FILE:example_${name}>)
 endforeach()
 set_tests_properties(example.mpmc PROPERTIES PROCESSORS 2)
+if(TEST example.io_uring)
+  set_tests_properties(example.io_uring PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED:")
+endif()
 
 # The program in README.md, as a reader would copy it.
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS README.md ${disk_chan_examples})

@@ -3,60 +3,21 @@
  * The messages come from another process, which wakes our descriptor; the pipe tells when it is done.
  *
  * Prints last: 10 messages, the timer ticked, the pipe closed */
-#include "example.h"
+#include "loop.h"
 
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <sys/wait.h>
-
-enum { MESSAGES = 10 };
-
-/* The other process: it opens the channel itself, and closing the pipe is its goodbye. */
-static void other_process(const char *path) {
-    dc_channel *channel = NULL;
-    dc_producer *producer = NULL;
-    MUST(dc_open(path, NULL, &channel));
-    MUST(dc_producer_open(channel, &producer));
-    for (int i = 0; i < MESSAGES; i++) {
-        example_pause(10);
-        MUST(dc_send(producer, &i, sizeof i, -1));
-    }
-    dc_producer_close(producer);
-    dc_close(channel);
-}
 
 static void watch(int epoll, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
     MUST_BE(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
 }
 
-/* Receives until there is nothing more: right for level- and edge-triggered loops alike. */
-static int receive_all(dc_consumer *consumer) {
-    for (int count = 0;;) {
-        dc_message message;
-        int code = dc_recv(consumer, &message, 0);
-        if (code == DC_AGAIN) return count;
-        if (code == DC_END_OF_PAGE) {
-            MUST(dc_next_page(consumer)); /* done with the pointers into the old page */
-            continue;
-        }
-        MUST(code);
-        MUST_BE(message.len == sizeof(int));
-        count++;
-    }
-}
-
 int main(int argc, char **argv) {
     const char *path = example_channel(argc, argv, 1);
     int pipe_ends[2];
     MUST_BE(pipe(pipe_ends) == 0);
-    pid_t pid = fork(); /* before any handle is opened: handles do not cross a fork */
-    MUST_BE(pid >= 0);
-    if (pid == 0) {
-        close(pipe_ends[0]);
-        other_process(path);
-        _exit(0);
-    }
+    pid_t pid = other_process(path);
     close(pipe_ends[1]);
 
     dc_channel *channel = NULL;
@@ -93,8 +54,7 @@ int main(int argc, char **argv) {
             }
         }
     }
-    int status = 1;
-    MUST_BE(waitpid(pid, &status, 0) == pid && status == 0);
+    other_process_is_done(pid);
     dc_consumer_close(consumer); /* closes its descriptor, too */
     dc_close(channel);
     close(epoll), close(timer), close(pipe_ends[0]);
