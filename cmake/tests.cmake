@@ -100,6 +100,12 @@ if(NOT DISK_CHAN_SANITIZE)
   set_tests_properties(instructions PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED:")
 endif()
 
+# A program of the first header with the library of today.
+disk_chan_program(first_program tests/abi/first/program.c)
+target_include_directories(first_program BEFORE PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests/abi/first)
+set_target_properties(first_program PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-c)
+disk_chan_test(abi.first TIMEOUT 60 LAST_LINE "works" COMMAND $<TARGET_FILE:first_program>)
+
 # The header compiles without a warning, alone, as C11, C17 and C++17.
 set(header ${CMAKE_CURRENT_SOURCE_DIR}/include/disk_chan.h)
 set(strict -Wall -Wextra -Wpedantic -Werror -fsyntax-only)

@@ -45,6 +45,8 @@ packages() {
         zypper:mkfs.btrfs) echo btrfsprogs ;;
         *:mkfs.btrfs) echo btrfs-progs ;;
         *:addr2line) echo binutils ;;
+        apt-get:abidiff) echo abigail-tools ;;
+        *:abidiff) echo libabigail ;;
         *:*) echo "$tool" ;;
         esac
     done

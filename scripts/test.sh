@@ -20,6 +20,8 @@ add() {
 }
 summary=
 
+# For the counting of instructions and the comparison of headers; what cannot be installed is skipped by name.
+scripts/setup.sh valgrind abidiff || true
 echo "== cargo test"
 cargo test --locked --workspace --no-fail-fast 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
@@ -29,8 +31,6 @@ add cargo "$p" "$f" "$code"
 
 echo
 echo "== ctest"
-# The counting of instructions; where it cannot be installed, that one is skipped by name.
-scripts/setup.sh valgrind || true
 (cd "$build" && ctest --output-on-failure --no-tests=error -j "${CTEST_JOBS:-2}") 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
 read -r p f < <(sed -n 's/.* tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*/\1 \2/p' "$log" |
