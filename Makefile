@@ -7,7 +7,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup configure build demo test torture torture-full bench-quick check header install clean
+.PHONY: help setup configure build demo test torture torture-full bench-quick check header install package clean
 help:
 	@echo 'make build      both libraries, examples and tests, in $(BUILD)/'
 	@echo 'make demo       show it at work: 5,000,000 messages, then a real text between 8 processes'
@@ -18,6 +18,7 @@ help:
 	@echo 'make check      formatting, clippy without warnings, the header agrees with the code'
 	@echo 'make header     write include/disk_chan.h anew from the code'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make package    a .tar.gz, and a .deb pair where there is dpkg, in $(BUILD)/packages'
 	@echo 'make clean      remove $(BUILD)/ and target/'
 
 setup:
@@ -53,6 +54,9 @@ header: setup
 
 install: build
 	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+
+package: build
+	@scripts/package.sh $(BUILD)
 
 clean:
 	rm -rf $(BUILD) target

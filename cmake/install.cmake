@@ -2,12 +2,17 @@
 # afterwards: the .pc file and the package find their prefix from where they lie.
 include(CMakePackageConfigHelpers)
 
-install(FILES ${disk_chan_so} DESTINATION ${CMAKE_INSTALL_LIBDIR}
+install(FILES ${disk_chan_so} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime
         PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
-install(FILES ${disk_chan_lib}/${disk_chan_so_name} ${disk_chan_lib}/libdisk_chan.so ${disk_chan_a}
-        DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES ${disk_chan_lib}/${disk_chan_so_name} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime)
+# All that follows is for those who build programs.
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME development)
+install(FILES ${disk_chan_lib}/libdisk_chan.so ${disk_chan_a} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/disk_chan.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(FILES LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(NOT DISK_CHAN_PACKAGE STREQUAL deb) # which has them elsewhere
+  install(FILES LICENSE-MIT LICENSE-APACHE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+endif()
+install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # pkg-config
 set(disk_chan_pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
@@ -44,3 +49,7 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/disk_chan-config.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/disk_chan-targets.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/disk_chan-config-version.cmake
         DESTINATION ${disk_chan_package_dir})
+
+if(DISK_CHAN_PACKAGE)
+  include(cmake/packages.cmake)
+endif()

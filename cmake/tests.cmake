@@ -139,6 +139,11 @@ if(DISK_CHAN_INSTALL)
   set_tests_properties(consumer.find_package consumer.pkg_config consumer.moved_prefix
                        PROPERTIES FIXTURES_REQUIRED prefix)
 endif()
+if(NOT DISK_CHAN_SANITIZE)
+  disk_chan_test(packages TIMEOUT 900
+                 COMMAND ${consumers}/packages.sh ${CMAKE_C_COMPILER} ${CMAKE_CURRENT_BINARY_DIR})
+  set_tests_properties(packages PROPERTIES RESOURCE_LOCK cargo)
+endif()
 foreach(kind add_subdirectory fetch_content)
   disk_chan_test(consumer.${kind} TIMEOUT 900
                  COMMAND ${consumers}/project.sh ${consumers}/${kind}
