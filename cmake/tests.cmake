@@ -140,6 +140,8 @@ if(DISK_CHAN_INSTALL)
                        PROPERTIES FIXTURES_REQUIRED prefix)
 endif()
 if(NOT DISK_CHAN_SANITIZE)
+  disk_chan_test(consumer.two_rust TIMEOUT 120
+                 COMMAND ${consumers}/two_rust.sh ${CMAKE_C_COMPILER} ${CMAKE_CURRENT_SOURCE_DIR}/include ${disk_chan_lib})
   disk_chan_test(packages TIMEOUT 900
                  COMMAND ${consumers}/packages.sh ${CMAKE_C_COMPILER} ${CMAKE_CURRENT_BINARY_DIR})
   set_tests_properties(packages PROPERTIES RESOURCE_LOCK cargo)

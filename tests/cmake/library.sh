@@ -29,4 +29,8 @@ readelf -lW "$so" | grep -q 'GNU_STACK.*RWE' && fail "executable stack"
 for lib in $(cat "$native"); do
     echo "$ours" | tr , '\n' | grep -qx "${lib#-l}" || fail "a static link also needs $lib"
 done
+# What README.md says that programs need to run.
+floor=2.34
+newest=$(objdump -T "$so" | grep -oE 'GLIBC_[0-9.]+' | sed 's/GLIBC_//' | sort -uV | tail -n 1)
+[ -z "$newest" ] || [ "$(printf '%s\n' "$newest" $floor | sort -V | tail -n 1)" = $floor ] || fail "needs glibc $newest"
 [ $bad -eq 0 ] && echo "library: $(wc -l <exported) functions, as declared"
