@@ -30,8 +30,18 @@ else()
   string(APPEND disk_chan_out /${DISK_CHAN_CARGO_PROFILE})
 endif()
 
+# The same bytes wherever it is built: what remembers paths is told others. (Flags of the user's own for rustc, in RUSTFLAGS
+# or for the target, replace these.)
+if(DEFINED ENV{CARGO_HOME})
+  set(disk_chan_cargo_home $ENV{CARGO_HOME})
+else()
+  set(disk_chan_cargo_home $ENV{HOME}/.cargo)
+endif()
+set(disk_chan_remap --config "build.rustflags=['--remap-path-prefix=${disk_chan_root}=/disk_chan',\
+'--remap-path-prefix=${disk_chan_cargo_home}=/cargo']")
+
 set(disk_chan_cargo ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET ${disk_chan_sanitize_env}
-    ${DISK_CHAN_CARGO} rustc --profile ${DISK_CHAN_CARGO_PROFILE} --locked --lib --features capi
+    ${DISK_CHAN_CARGO} ${disk_chan_remap} rustc --profile ${DISK_CHAN_CARGO_PROFILE} --locked --lib --features capi
     --manifest-path ${disk_chan_root}/Cargo.toml --target-dir ${DISK_CHAN_CARGO_TARGET_DIR}
     ${disk_chan_target})
 
@@ -54,11 +64,11 @@ add_custom_command(
   DEPENDS ${disk_chan_rust}
   COMMENT "Building ${disk_chan_so_full} by cargo" USES_TERMINAL VERBATIM)
 
-# rustc also writes down which system libraries a static link needs; a test compares them with ours.
+# rustc also says which system libraries a static link needs; a test compares them with ours.
 add_custom_command(
   OUTPUT ${disk_chan_a}
   BYPRODUCTS ${disk_chan_native}
-  COMMAND ${disk_chan_cargo} --crate-type staticlib -- --print native-static-libs=${disk_chan_native}
+  COMMAND ${disk_chan_root}/cmake/static.sh ${disk_chan_native} ${disk_chan_cargo} --crate-type staticlib
   COMMAND ${CMAKE_COMMAND} -E copy ${disk_chan_out}/libdisk_chan.a ${disk_chan_a}
   COMMAND ${CMAKE_COMMAND} -E touch ${disk_chan_a}
   DEPENDS ${disk_chan_rust} ${disk_chan_so}
