@@ -19,9 +19,13 @@ struct Shared {
     ready: AtomicU32,
     open: AtomicU32,
     failed: AtomicU32,
+    stopped: AtomicU32,
+    ran_out: AtomicU32,
     begin: AtomicU64,
     counts: [Line; ROLES],
     ends: [AtomicU64; ROLES],
+    /// By producer, one more than it made in all; 0: it is not done.
+    made: [AtomicU64; ROLES],
 }
 
 /// A small file mapped by all of them.
@@ -101,6 +105,48 @@ impl Control {
 
     pub fn failed(&self) {
         self.shared().failed.store(1, SeqCst);
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.shared().failed.load(SeqCst) != 0
+    }
+
+    /// Time is up: producers end.
+    pub fn stop(&self) {
+        self.shared().stopped.store(1, SeqCst);
+    }
+
+    pub fn stopped(&self) -> bool {
+        self.shared().stopped.load(SeqCst) != 0
+    }
+
+    /// A producer had sent all that it was allowed to before its time was up.
+    pub fn ran_out(&self) {
+        self.shared().ran_out.store(1, SeqCst);
+    }
+
+    pub fn has_run_out(&self) -> bool {
+        self.shared().ran_out.load(SeqCst) != 0
+    }
+
+    /// A producer is done: how many it made.
+    pub fn made_all(&self, producer: usize, count: u64) {
+        self.shared().made[producer].store(count + 1, SeqCst);
+    }
+
+    /// How many a producer made, once it is done.
+    pub fn made_by(&self, producer: usize) -> Option<u64> {
+        self.shared().made[producer].load(SeqCst).checked_sub(1)
+    }
+
+    /// How many the producers made together, once all are done.
+    pub fn made(&self, producers: usize) -> Option<u64> {
+        (0..producers).map(|p| self.made_by(p)).sum()
+    }
+
+    /// Nanoseconds when the gate opened; 0: it has not.
+    pub fn begun(&self) -> u64 {
+        self.shared().begin.load(SeqCst)
     }
 
     pub fn ended(&self, role: usize) {

@@ -36,13 +36,44 @@ pub fn warm() {
     }
 }
 
+/// Bytes of memory that this process has.
+pub fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    // SAFETY: a plain query.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
+}
+
+/// Page faults of this process so far.
+pub fn page_faults() -> u64 {
+    // SAFETY: a zeroed struct is a value, and the kernel fills it.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        (usage.ru_minflt + usage.ru_majflt) as u64
+    }
+}
+
 fn available() -> u64 {
+    memory("MemAvailable:")
+}
+
+fn total() -> u64 {
+    memory("MemTotal:")
+}
+
+fn memory(what: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
+    let line = text.lines().find_map(|l| l.strip_prefix(what));
     line.and_then(|l| l.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(1 << 20) << 10
 }
 
-fn said(program: &str, arguments: &[&str]) -> String {
+/// The date, in coordinated universal time.
+pub fn today() -> String {
+    said("date", &["-u", "+%Y-%m-%d"])
+}
+
+pub fn said(program: &str, arguments: &[&str]) -> String {
     let out = Command::new(program).args(arguments).output();
     out.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string()).unwrap_or_default()
 }
@@ -56,6 +87,7 @@ pub fn facts(scratch: &std::path::Path) -> Vec<String> {
     vec![
         format!("{} CPUs ({}), {}", cpus(), model.unwrap_or("unknown"), std::env::consts::ARCH),
         format!("Linux {}", said("uname", &["-r"])),
+        format!("{} GiB of memory", total() >> 30),
         format!("files on {fs}"),
         said("rustc", &["--version"]),
     ]

@@ -3,101 +3,34 @@
 //! alone is written: copying is what is measured there.
 
 use anyhow::{ensure, Result};
-use libc::{c_void, iovec};
 
 use crate::control::Control;
 
 /// Messages of up to so many bytes are written whole, one by one.
-const WRITTEN: usize = 4096;
+pub const WRITTEN: usize = 4096;
 /// Buffers of longer ones.
-const KINDS: u64 = 8;
-/// Messages whose count is told to the others at once.
+pub const KINDS: u64 = 8;
+/// Messages whose count is told to the others at once; in runs that time ends, where counts are compared, fewer.
 const TOLD: u64 = 256;
+const TOLD_BY_TIME: u64 = 16;
 
-fn head(producer: usize, sequence: u64) -> u64 {
+pub fn head(producer: usize, sequence: u64) -> u64 {
     (producer as u64) << 48 | sequence
 }
 
 /// The word that fills a message.
-fn filling(size: usize, sequence: u64) -> u64 {
+pub fn filling(size: usize, sequence: u64) -> u64 {
     let from = if size > WRITTEN { sequence % KINDS } else { sequence };
     (from + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn fill(bytes: &mut [u8], word: u64) {
+pub fn fill(bytes: &mut [u8], word: u64) {
     let word = word.to_le_bytes();
     let mut chunks = bytes.chunks_exact_mut(8);
     chunks.by_ref().for_each(|c| c.copy_from_slice(&word));
     let rest = chunks.into_remainder();
     let len = rest.len();
     rest.copy_from_slice(&word[..len]);
-}
-
-/// Makes the messages of one producer.
-pub struct Maker {
-    producer: usize,
-    size: usize,
-    sequence: u64,
-    end: u64,
-    buffers: Vec<Box<[u8]>>,
-    parts: Vec<iovec>,
-}
-
-impl Maker {
-    pub fn new(producer: usize, size: usize, count: u64, batch: usize) -> Maker {
-        assert!(size >= 16);
-        let buffers = if size > WRITTEN { batch.max(KINDS as usize) } else { batch.max(1) };
-        let mut maker = Maker {
-            producer,
-            size,
-            sequence: 0,
-            end: count,
-            buffers: (0..buffers).map(|_| vec![0; size].into_boxed_slice()).collect(),
-            parts: vec![iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; batch.max(1)],
-        };
-        for (i, buffer) in maker.buffers.iter_mut().enumerate() {
-            fill(&mut buffer[8..], filling(size, i as u64));
-        }
-        maker
-    }
-
-    #[inline(always)]
-    fn write(&mut self, i: usize) {
-        let (size, sequence) = (self.size, self.sequence);
-        let buffer = &mut self.buffers[i];
-        buffer[..8].copy_from_slice(&head(self.producer, sequence).to_le_bytes());
-        if size <= WRITTEN {
-            fill(&mut buffer[8..], filling(size, sequence));
-        }
-        self.sequence += 1;
-    }
-
-    /// The next message; `None`: that was all.
-    #[inline(always)]
-    pub fn next(&mut self) -> Option<&[u8]> {
-        if self.sequence == self.end {
-            return None;
-        }
-        let i = if self.size > WRITTEN { (self.sequence % KINDS) as usize } else { 0 };
-        self.write(i);
-        Some(&self.buffers[i])
-    }
-
-    /// The next messages, as many as a batch has; none: those were all.
-    #[inline(always)]
-    pub fn next_batch(&mut self) -> &[iovec] {
-        let count = (self.end - self.sequence).min(self.parts.len() as u64) as usize;
-        for i in 0..count {
-            let from = self.sequence as usize % self.buffers.len();
-            let at = if self.size > WRITTEN { from } else { i };
-            self.write(at);
-            self.parts[i] = iovec {
-                iov_base: self.buffers[at].as_mut_ptr().cast::<c_void>(),
-                iov_len: self.size,
-            };
-        }
-        &self.parts[..count]
-    }
 }
 
 /// Checks and counts what one consumer receives.
@@ -109,19 +42,23 @@ pub struct Checker<'a> {
     next: Vec<u64>,
     count: u64,
     told: u64,
-    /// All that are to come to all consumers of this one's group.
+    every: u64,
+    /// All that are to come to all consumers of this one's group; the largest number while nobody knows.
     total: u64,
+    producers: usize,
     mates: std::ops::Range<usize>,
 }
 
 impl<'a> Checker<'a> {
+    /// `total`: how many messages the consumers of its group get together; `None`: as many as the producers
+    /// say when they have ended.
     pub fn new(
         control: &'a Control,
         consumer: usize,
         mates: std::ops::Range<usize>,
         size: usize,
         producers: usize,
-        total: u64,
+        total: Option<u64>,
     ) -> Self {
         Checker {
             control,
@@ -130,7 +67,9 @@ impl<'a> Checker<'a> {
             next: vec![0; producers],
             count: 0,
             told: 0,
-            total,
+            every: if total.is_some() { TOLD } else { TOLD_BY_TIME },
+            total: total.unwrap_or(u64::MAX),
+            producers,
             mates,
         }
     }
@@ -142,7 +81,7 @@ impl<'a> Checker<'a> {
             return self.wrong(message);
         }
         self.count += 1;
-        if self.count - self.told >= TOLD {
+        if self.count - self.told >= self.every {
             self.tell();
         }
         Ok(())
@@ -186,6 +125,9 @@ impl<'a> Checker<'a> {
     /// Nothing came: whether everything has.
     pub fn all(&mut self) -> Result<bool> {
         self.tell();
+        if self.total == u64::MAX {
+            self.total = self.control.made(self.producers).unwrap_or(u64::MAX);
+        }
         let received: u64 = self.mates.clone().map(|c| self.control.told(c)).sum();
         ensure!(received <= self.total, "{received} of {} messages were received", self.total);
         Ok(received == self.total)
@@ -207,6 +149,7 @@ impl Drop for Checker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::maker::{Maker, Watch};
 
     /// What a maker makes is right, in order; one flipped bit anywhere, a message twice, or a wrong length is not.
     #[test]
@@ -214,8 +157,8 @@ mod tests {
         for size in [16, 20, 64, 100, 1024, 5000] {
             let dir = tempfile::tempdir().unwrap();
             let control = Control::create(dir.path()).unwrap();
-            let mut checker = Checker::new(&control, 1, 1..2, size, 1, 20);
-            let mut maker = Maker::new(0, size, 20, 1);
+            let mut checker = Checker::new(&control, 1, 1..2, size, 1, Some(20));
+            let mut maker = Maker::new(0, size, 20, 1, Watch::Nothing);
             let mut all = Vec::new();
             while let Some(message) = maker.next() {
                 all.push(message.to_vec());
@@ -226,7 +169,7 @@ mod tests {
                     let mut other = message.clone();
                     other[bit / 8] ^= 1 << (bit % 8);
                     let filled = |m: &[u8]| {
-                        let mut fresh = Checker::new(&control, 1, 1..2, size, 1, 20);
+                        let mut fresh = Checker::new(&control, 1, 1..2, size, 1, Some(20));
                         fresh.check(m).is_ok()
                     };
                     assert!(!filled(&other), "bit {bit} of {size} bytes");

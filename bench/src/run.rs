@@ -2,81 +2,21 @@
 //! them go at once, and prints what it took as a line of JSON.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use serde::{Deserialize, Serialize};
 
 use crate::control::{Control, ROLES};
+use crate::histogram::Histogram;
 use crate::machine;
-use crate::payload::{Checker, Maker};
-use crate::peer::{self, Peer, PeerName};
-use crate::round_trip;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Workload {
-    /// Producers and consumers at the same time.
-    Stream,
-    /// Everything is written, then everything is read.
-    WriteThenRead,
-    /// One message to and fro.
-    RoundTrip,
-}
-
-/// What is run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spec {
-    pub workload: Workload,
-    pub peer: PeerName,
-    pub producers: usize,
-    /// Of each group.
-    pub consumers: usize,
-    pub groups: usize,
-    /// Bytes of a message.
-    pub size: usize,
-    /// Messages a call.
-    pub batch: usize,
-    /// Of all producers together.
-    pub messages: u64,
-    /// Roles are processes instead of threads.
-    pub processes: bool,
-    /// Each role stays on one CPU.
-    pub pinned: bool,
-    pub lib: PathBuf,
-}
-
-/// What it took.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Outcome {
-    pub seconds: f64,
-    /// Of these: writing, where that came first.
-    pub writing: f64,
-    /// Nanoseconds of a round trip, at these percentiles: 50, 90, 99, 99.9.
-    pub percentiles: [u64; 4],
-    /// Bytes of disk that the channel took at its end, where it is on disk.
-    pub disk_bytes: u64,
-}
-
-impl Spec {
-    pub fn roles(&self) -> usize {
-        self.producers + self.groups * self.consumers
-    }
-
-    fn share(&self, producer: usize) -> u64 {
-        let (n, p) = (self.messages, self.producers as u64);
-        n / p + u64::from((producer as u64) < n % p)
-    }
-
-    fn producing(&self) -> Range<usize> {
-        0..self.producers
-    }
-
-    fn consuming(&self) -> Range<usize> {
-        self.producers..self.roles()
-    }
-}
+use crate::maker::{Maker, Watch};
+use crate::payload::Checker;
+use crate::peer::{self, Peer};
+use crate::spec::{Outcome, Spec, Workload, SHARES};
+use crate::{open, round_trip, window};
 
 /// Do what a role does, from the gate to its end.
 pub fn role(spec: &Spec, peer: &dyn Peer, control: &Control, role: usize) -> Result<()> {
@@ -87,13 +27,14 @@ pub fn role(spec: &Spec, peer: &dyn Peer, control: &Control, role: usize) -> Res
         return round_trip::role(spec, peer, control, role);
     }
     let work = if role < spec.producers {
-        let maker = Maker::new(role, spec.size, spec.share(role), spec.batch);
+        let maker = Maker::new(role, spec.size, spec.share(role), spec.batch, watch(spec, control));
         peer.producer(maker)?
     } else {
         let group = (role - spec.producers) / spec.consumers;
         let first = spec.producers + group * spec.consumers;
         let mates = first..first + spec.consumers;
-        let checker = Checker::new(control, role, mates, spec.size, spec.producers, spec.messages);
+        let total = if spec.seconds > 0.0 { None } else { Some(spec.messages) };
+        let checker = Checker::new(control, role, mates, spec.size, spec.producers, total);
         peer.consumer(group, checker)?
     };
     control.ready_and_wait()?;
@@ -102,8 +43,24 @@ pub fn role(spec: &Spec, peer: &dyn Peer, control: &Control, role: usize) -> Res
     Ok(())
 }
 
+fn watch<'a>(spec: &Spec, control: &'a Control) -> Watch<'a> {
+    if spec.pace > 0 {
+        let (consumers, period) = (spec.consuming(), spec.pace);
+        Watch::Pace { control, consumers, period, times: Box::default() }
+    } else if spec.seconds > 0.0 {
+        // As many as are flushed at once, or a few where nothing is: a flush takes long.
+        let few = if spec.flush { 1 } else { 16 };
+        Watch::Stop { control, every: few.max(spec.batch as u64) }
+    } else {
+        Watch::Nothing
+    }
+}
+
 /// A role in a process of its own.
 pub fn role_process(spec: &Spec, dir: &Path, number: usize) -> Result<()> {
+    if spec.workload == Workload::Open {
+        return open::role(spec, dir);
+    }
     let control = Control::join(dir)?;
     let done = peer::join(spec, dir).and_then(|p| role(spec, &*p, &control, number));
     if done.is_err() {
@@ -132,15 +89,9 @@ fn roles(spec: &Spec, peer: &dyn Peer, control: &Control, which: Range<usize>) -
             gate
         });
     }
-    let own = std::env::current_exe()?;
-    let text = serde_json::to_string(spec)?;
     let mut children = Vec::new();
     for number in which {
-        let mut command = Command::new(&own);
-        command
-            .args(["role", "--spec", &text, "--number", &number.to_string(), "--dir"])
-            .arg(&control.dir);
-        children.push(command.stdin(Stdio::null()).spawn().context("cannot start a role")?);
+        children.push(role_command(spec, &control.dir, number)?.spawn().context("no new process")?);
     }
     let gate = control.let_go(count);
     let mut ends = Vec::new();
@@ -152,53 +103,105 @@ fn roles(spec: &Spec, peer: &dyn Peer, control: &Control, which: Range<usize>) -
     Ok(())
 }
 
+/// This program as one role of a run.
+pub fn role_command(spec: &Spec, dir: &Path, number: usize) -> Result<Command> {
+    let text = serde_json::to_string(spec)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["role", "--spec", &text, "--number", &number.to_string(), "--dir"]).arg(dir);
+    command.stdin(Stdio::null());
+    Ok(command)
+}
+
 /// A run, start to end.
 pub fn run(spec: &Spec, scratch: &Path) -> Result<Outcome> {
     ensure!(spec.roles() <= ROLES && spec.roles() > 0, "1 to {ROLES} roles");
     let temp = tempfile::Builder::new().prefix("disk-chan-bench-").tempdir_in(scratch)?;
     let dir = temp.path();
-    let peer = peer::create(spec, dir)?;
     let mut outcome = Outcome::default();
+    let peer = peer::create(spec, dir)?;
     match spec.workload {
-        Workload::Stream => {
+        Workload::Stream | Workload::Steady => {
             let control = Control::create(dir)?;
-            roles(spec, &*peer, &control, 0..spec.roles())?;
+            let run = || roles(spec, &*peer, &control, 0..spec.roles());
+            let by = if spec.groups * spec.consumers > 0 { spec.consuming() } else { 0..1 };
+            window::over(spec, &control, by, &mut outcome, run)?;
             outcome.seconds = control.seconds(0..spec.roles());
         }
-        Workload::WriteThenRead => {
-            for which in [spec.producing(), spec.consuming()] {
-                let control = Control::create(dir)?;
-                roles(spec, &*peer, &control, which.clone())?;
-                let seconds = control.seconds(which.clone());
-                outcome.seconds += seconds;
-                if which.start == 0 {
-                    outcome.writing = seconds;
-                }
-            }
-        }
+        Workload::WriteThenRead => written_then_read(spec, dir, &*peer, &mut outcome)?,
         Workload::RoundTrip => {
             let control = Control::create(dir)?;
             roles(spec, &*peer, &control, 0..2)?;
             outcome.seconds = control.seconds(0..2);
             outcome.percentiles = round_trip::percentiles(dir)?;
         }
+        Workload::Open => {
+            roles(spec, &*peer, &Control::create(dir)?, spec.producing())?;
+            outcome.disk_bytes = peer.disk_bytes();
+            drop(peer);
+            return open::measure(spec, dir, outcome);
+        }
+    }
+    if spec.pace > 0 {
+        outcome.percentiles = times(dir, spec.producers)?;
     }
     outcome.disk_bytes = peer.disk_bytes();
+    outcome.faults = machine::page_faults() as f64;
     Ok(outcome)
 }
 
-/// A run in a process of its own, after the machine's memory was warmed; `Err`: what it said last.
-pub fn run_apart(spec: &Spec, scratch: &Path, limit: Duration) -> Result<Outcome> {
+fn written_then_read(
+    spec: &Spec,
+    dir: &Path,
+    peer: &dyn Peer,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let control = Control::create(dir)?;
+    let run = || roles(spec, peer, &control, spec.producing());
+    window::over(spec, &control, spec.producing(), outcome, run)?;
+    outcome.writing = control.seconds(spec.producing());
+    let made: Vec<u64> = spec.producing().filter_map(|p| control.made_by(p)).collect();
+    let control = Control::create(dir)?;
+    for (producer, count) in made.into_iter().enumerate() {
+        control.made_all(producer, count);
+    }
+    roles(spec, peer, &control, spec.consuming())?;
+    outcome.seconds = outcome.writing + control.seconds(spec.consuming());
+    Ok(())
+}
+
+/// Of the sends of all producers.
+fn times(dir: &Path, producers: usize) -> Result<[u64; SHARES.len()]> {
+    let mut all = Histogram::default();
+    for producer in 0..producers {
+        let path = dir.join(format!("times-{producer}"));
+        all.add(&Histogram::read(&path).context("no times were written")?);
+    }
+    Ok(SHARES.map(|share| all.at(share)))
+}
+
+/// A run in a process of its own, after the machine's memory was warmed; `Err`: what it said last. `before`: what
+/// runs it, with its arguments.
+pub fn run_apart(spec: &Spec, scratch: &Path, limit: Duration, before: &[&str]) -> Result<Outcome> {
     machine::warm();
     let text = serde_json::to_string(spec)?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let own = std::env::current_exe()?;
+    let mut command = match before.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(own);
+            command
+        }
+        None => Command::new(own),
+    };
     command.args(["one", "--spec", &text, "--scratch"]).arg(scratch);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    // A group of its own, which ends with all that the run has started.
+    let mut child = command.process_group(0).spawn()?;
     let begin = std::time::Instant::now();
     while child.try_wait()?.is_none() {
         if begin.elapsed() > limit {
-            child.kill()?;
+            // SAFETY: plain integers; the child is not waited for yet, so the group is still its own.
+            unsafe { libc::kill(-(child.id() as i32), libc::SIGKILL) };
             child.wait()?;
             bail!("not done after {limit:?}");
         }
@@ -208,5 +211,6 @@ pub fn run_apart(spec: &Spec, scratch: &Path, limit: Duration) -> Result<Outcome
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{}", err.trim());
-    serde_json::from_str(out.trim()).with_context(|| format!("a run printed {out:?}"))
+    let last = out.trim().lines().last().unwrap_or_default();
+    serde_json::from_str(last).with_context(|| format!("a run printed {out:?}"))
 }

@@ -4,8 +4,9 @@ use anyhow::{bail, ensure, Result};
 use crossbeam_channel::{bounded, Receiver, Sender};
 
 use super::{Peer, Work};
-use crate::payload::{Checker, Maker};
-use crate::run::{Spec, Workload};
+use crate::maker::Maker;
+use crate::payload::Checker;
+use crate::spec::{Spec, Workload};
 
 /// Bytes that a channel holds at most.
 const CAPACITY: usize = 16 << 20;
@@ -46,8 +47,6 @@ pub struct Crossbeam<T> {
 
 impl<T: Parcel> Crossbeam<T> {
     pub fn create(spec: &Spec) -> Result<Crossbeam<T>> {
-        ensure!(!spec.processes, "crossbeam-channel works in one process only");
-        ensure!(spec.groups == 1, "crossbeam-channel has no groups");
         let capacity = match spec.workload {
             Workload::Stream => (CAPACITY / spec.size).clamp(16, 65_536),
             _ => spec.messages as usize,
@@ -60,15 +59,18 @@ impl<T: Parcel> Crossbeam<T> {
 /// Of a size known when this was compiled.
 pub fn inline(spec: &Spec) -> Result<Box<dyn Peer>> {
     Ok(match spec.size {
+        16 => Box::new(Crossbeam::<Inline<16>>::create(spec)?),
         64 => Box::new(Crossbeam::<Inline<64>>::create(spec)?),
         100 => Box::new(Crossbeam::<Inline<100>>::create(spec)?),
+        256 => Box::new(Crossbeam::<Inline<256>>::create(spec)?),
         1024 => Box::new(Crossbeam::<Inline<1024>>::create(spec)?),
+        4096 => Box::new(Crossbeam::<Inline<4096>>::create(spec)?),
         other => bail!("no inline messages of {other} bytes"),
     })
 }
 
 impl<T: Parcel> Peer for Crossbeam<T> {
-    fn producer(&self, mut maker: Maker) -> Result<Work<'_>> {
+    fn producer<'a>(&'a self, mut maker: Maker<'a>) -> Result<Work<'a>> {
         let mut first = self.sender.lock().unwrap_or_else(|e| e.into_inner());
         let Some(sender) = first.0.clone() else { bail!("more producers than were said") };
         first.1 -= 1;

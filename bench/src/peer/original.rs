@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
-use anyhow::{ensure, Result};
+use anyhow::Result;
 use disk_chan_original::Producer;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Peer, Work};
-use crate::payload::{Checker, Maker};
-use crate::run::Spec;
+use crate::maker::Maker;
+use crate::payload::Checker;
+use crate::spec::Spec;
 
 /// What ends a consumer.
 const STOP: [u8; 1] = [0];
@@ -29,7 +30,6 @@ fn runtime() -> Result<Runtime> {
 
 impl Original {
     pub fn create(spec: &Spec, dir: &Path) -> Result<Original> {
-        ensure!(!spec.processes, "disk-chan works in one process only");
         let (runtime, dir) = (runtime()?, dir.join("channel"));
         let page = (spec.size * 65_535).clamp(1 << 16, 1 << 30);
         let a_page = (page / spec.size).min(65_535) as u64;
@@ -40,8 +40,15 @@ impl Original {
     }
 }
 
+impl Original {
+    /// Open what was written there; the last of the messages must not have been the one that ends a consumer.
+    pub fn reopen(spec: &Spec, dir: &Path) -> Result<Original> {
+        Original::create(spec, dir)
+    }
+}
+
 impl Peer for Original {
-    fn producer(&self, mut maker: Maker) -> Result<Work<'_>> {
+    fn producer<'a>(&'a self, mut maker: Maker<'a>) -> Result<Work<'a>> {
         let (runtime, mut producer) = (runtime()?, self.first.clone());
         Ok(Box::new(move || {
             runtime.block_on(async {

@@ -1,5 +1,9 @@
-//! The limit: bytes copied into populated pages of a mapped file, and two words that say how far. One producer, one
-//! consumer; nothing survives, nobody sleeps, nothing is checked but by the benchmark.
+//! The limits. Here: bytes copied into populated pages of a mapped file, and two words that say how far. One producer, one
+//! consumer; nothing survives, nobody sleeps, nothing is checked but by the benchmark. `flush`: blocks that are written
+//! again and flushed. `sleep`: what two processes that wake each other need at least.
+
+pub mod flush;
+pub mod sleep;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,9 +12,9 @@ use anyhow::{ensure, Result};
 use memmap2::MmapRaw;
 
 use super::{Peer, RoundTrips, Work};
-use crate::control::now_ns;
-use crate::payload::{Checker, Maker};
-use crate::run::Spec;
+use crate::maker::Maker;
+use crate::payload::Checker;
+use crate::spec::Spec;
 
 /// Bytes of the ring, as many as 16 pages of 16 MiB.
 const RING: usize = 256 << 20;
@@ -23,7 +27,6 @@ pub struct Raw {
 
 impl Raw {
     pub fn at(spec: &Spec, dir: &Path) -> Result<Raw> {
-        ensure!(spec.producers == 1 && spec.consumers == 1 && spec.groups == 1, "one of each");
         let path = dir.join("raw");
         let file = std::fs::OpenOptions::new()
             .read(true)
@@ -64,7 +67,7 @@ impl Raw {
 }
 
 impl Peer for Raw {
-    fn producer(&self, mut maker: Maker) -> Result<Work<'_>> {
+    fn producer<'a>(&'a self, mut maker: Maker<'a>) -> Result<Work<'a>> {
         Ok(Box::new(move || {
             let (mut n, mut room) = (0, self.slots());
             while let Some(message) = maker.next() {
@@ -101,23 +104,21 @@ impl Peer for Raw {
     }
 
     fn round_trips(&self, first: bool) -> Result<RoundTrips<'_>> {
-        Ok(Box::new(move |count| {
-            let mut times = Vec::with_capacity(count);
-            let (ours, theirs) = if first { (2, 3) } else { (3, 2) };
-            for n in 1..=count as u64 {
-                let begin = now_ns();
-                if first {
-                    self.word(ours).store(n, Ordering::Release);
-                }
-                while self.word(theirs).load(Ordering::Acquire) != n {
+        let (ours, theirs) = if first { (2, 3) } else { (3, 2) };
+        Ok(Box::new(move |turns| {
+            let (mut sent, mut seen) = (0, 0);
+            let send = |_: &[u8]| {
+                sent += 1;
+                self.word(ours).store(sent, Ordering::Release);
+                Ok(())
+            };
+            turns.play(send, || {
+                seen += 1;
+                while self.word(theirs).load(Ordering::Acquire) != seen {
                     std::hint::spin_loop();
                 }
-                if !first {
-                    self.word(ours).store(n, Ordering::Release);
-                }
-                times.push(now_ns() - begin);
-            }
-            Ok(times)
+                Ok(())
+            })
         }))
     }
 }

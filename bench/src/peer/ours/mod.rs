@@ -1,4 +1,8 @@
-//! This library, through its C interface.
+//! This library, through its C interface, with its default options but for: lossless retention; for what is kept, the
+//! README's page size and pages enough; for what is flushed, `DC_SYNC_ALWAYS` where each message is, and `dc_sync`
+//! after each batch where many are flushed at once.
+
+mod trips;
 
 use std::ffi::{c_int, CString};
 use std::path::{Path, PathBuf};
@@ -8,9 +12,9 @@ use crate::abi::*;
 use anyhow::{ensure, Result};
 
 use super::{Peer, PeerName, RoundTrips, Work};
-use crate::control::now_ns;
-use crate::payload::{Checker, Maker};
-use crate::run::{Spec, Workload};
+use crate::maker::Maker;
+use crate::payload::Checker;
+use crate::spec::{Spec, Wait, Workload};
 
 /// Milliseconds after which a consumer without messages looks whether all are received.
 const LOOK: c_int = 1;
@@ -19,6 +23,9 @@ pub struct Ours {
     lib: Lib,
     channel: Handle,
     batch: usize,
+    /// Each batch is flushed.
+    flush: bool,
+    wait: Wait,
     /// Where answers go.
     back: Handle,
 }
@@ -28,6 +35,14 @@ unsafe impl Sync for Ours {}
 
 fn name(group: usize) -> CString {
     CString::new(format!("group-{group}")).expect("no NUL")
+}
+
+fn durability(spec: &Spec) -> u32 {
+    if spec.flush && spec.batch == 1 {
+        DC_SYNC_ALWAYS
+    } else {
+        DC_SYNC_NONE
+    }
 }
 
 fn paths(dir: &Path) -> [PathBuf; 2] {
@@ -40,19 +55,24 @@ impl Ours {
             retention: DC_RETAIN_UNREAD,
             checksum: if spec.peer == PeerName::Ours { DC_CHECKSUM_ON } else { DC_CHECKSUM_OFF },
             flags: DC_NEW,
+            durability: durability(spec),
             ..Options::default()
         };
-        if spec.workload == Workload::WriteThenRead {
-            // The README's rule: a page has room for 65,535 messages; and there are enough of them.
+        if spec.keeps() {
+            options.max_pages = spec.messages / 65_535 + 3;
+        }
+        if spec.keeps() && !spec.default_pages {
+            // The README's rule: a page has room for 65,535 messages.
             let bytes = (spec.size.next_multiple_of(8) * 65_535) as u64;
             options.page_size = bytes.clamp(64 << 10, 1 << 30).next_multiple_of(4096);
-            options.max_pages = spec.messages / 65_535 + 3;
         }
         Ours::open(spec, dir, &options, true)
     }
 
     pub fn join(spec: &Spec, dir: &Path) -> Result<Ours> {
-        Ours::open(spec, dir, &Options { flags: DC_EXISTING, ..Options::default() }, false)
+        let durability = durability(spec);
+        let options = Options { flags: DC_EXISTING, durability, ..Options::default() };
+        Ours::open(spec, dir, &options, false)
     }
 
     fn open(spec: &Spec, dir: &Path, options: &Options, groups: bool) -> Result<Ours> {
@@ -65,6 +85,8 @@ impl Ours {
             lib,
             channel: open(&channel)?,
             batch: spec.batch,
+            flush: spec.flush && spec.batch > 1,
+            wait: spec.wait,
             back: if round_trip { open(&back)? } else { null_mut() },
         };
         for group in (0..spec.groups).filter(|_| groups) {
@@ -110,8 +132,9 @@ impl Drop for Ours {
 }
 
 impl Peer for Ours {
-    fn producer(&self, mut maker: Maker) -> Result<Work<'_>> {
+    fn producer<'a>(&'a self, mut maker: Maker<'a>) -> Result<Work<'a>> {
         let (lib, producer) = (self.lib, self.produce_on(self.channel)?);
+        let flush = self.flush;
         if self.batch > 1 {
             return Ok(Box::new(move || {
                 loop {
@@ -125,6 +148,10 @@ impl Peer for Ours {
                         (lib.dc_send_batch)(producer, parts.as_ptr(), count, -1, &mut sent)
                     };
                     ensure!(code == DC_OK && sent == count, "dc_send_batch: {}", lib.why(code));
+                    if flush {
+                        // SAFETY: the handle is this thread's.
+                        lib.ok(unsafe { (lib.dc_sync)(producer, -1) }, "dc_sync")?;
+                    }
                 }
                 // SAFETY: not used again.
                 unsafe { (lib.dc_producer_close)(producer) };
@@ -146,7 +173,8 @@ impl Peer for Ours {
 
     fn consumer<'a>(&'a self, group: usize, mut checker: Checker<'a>) -> Result<Work<'a>> {
         let (lib, consumer) = (self.lib, self.subscribe(self.channel, group)?);
-        let batch = self.batch;
+        // A call returns 255 messages at most.
+        let batch = self.batch.min(255);
         Ok(Box::new(move || {
             let mut messages = vec![Message::default(); batch.max(1)];
             loop {
@@ -187,47 +215,7 @@ impl Peer for Ours {
     }
 
     fn round_trips(&self, first: bool) -> Result<RoundTrips<'_>> {
-        let lib = self.lib;
-        let (out, back) = if first { (self.channel, self.back) } else { (self.back, self.channel) };
-        let (producer, consumer) = (self.produce_on(out)?, self.subscribe(back, 0)?);
-        Ok(Box::new(move |count| {
-            let mut times = Vec::with_capacity(count);
-            let mut message = Message::default();
-            let bytes = [7u8; 64];
-            let send = || {
-                // SAFETY: the handle is this thread's.
-                let code =
-                    unsafe { (lib.dc_send)(producer, bytes.as_ptr().cast(), bytes.len(), -1) };
-                lib.ok(code, "dc_send")
-            };
-            for _ in 0..count {
-                let begin = now_ns();
-                if first {
-                    send()?;
-                }
-                loop {
-                    // SAFETY: the handle is this thread's.
-                    let code = unsafe { (lib.dc_recv)(consumer, &mut message, 0) };
-                    if code == DC_OK {
-                        break;
-                    }
-                    ensure!(code == DC_AGAIN, "dc_recv: {}", lib.why(code));
-                    std::hint::spin_loop();
-                }
-                // SAFETY: valid until the next receiving call.
-                ensure!(unsafe { message.payload() } == bytes, "another message came back");
-                if !first {
-                    send()?;
-                }
-                times.push(now_ns() - begin);
-            }
-            // SAFETY: not used again.
-            unsafe {
-                (lib.dc_producer_close)(producer);
-                (lib.dc_consumer_close)(consumer);
-            }
-            Ok(times)
-        }))
+        trips::begin(self, first)
     }
 
     fn disk_bytes(&self) -> u64 {
