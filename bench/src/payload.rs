@@ -133,6 +133,12 @@ impl<'a> Checker<'a> {
         Ok(received == self.total)
     }
 
+    /// Its number among all roles.
+    #[cfg(any(feature = "redis", feature = "iceoryx2"))]
+    pub fn consumer(&self) -> usize {
+        self.consumer
+    }
+
     /// A consumer that is alone knows by itself.
     #[inline(always)]
     pub fn alone_and_done(&self) -> bool {

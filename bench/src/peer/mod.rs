@@ -1,12 +1,24 @@
 //! Those who are measured: each a way to send and to receive messages, in threads or processes.
 
+#[cfg(feature = "aeron")]
+mod aeron;
 mod crossbeam;
+#[cfg(feature = "iceoryx2")]
+mod iceoryx2;
 mod limits;
+#[cfg(feature = "lmdb")]
+mod lmdb;
 mod mq;
 mod original;
 mod ours;
 mod raw;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod versions;
+#[cfg(feature = "zeromq")]
+mod zeromq;
 
 use std::path::Path;
 
@@ -124,7 +136,14 @@ impl PeerName {
 }
 
 /// Which features this program was built with.
-const BUILT: [(&str, bool); 0] = [];
+const BUILT: [(&str, bool); 6] = [
+    ("aeron", cfg!(feature = "aeron")),
+    ("iceoryx2", cfg!(feature = "iceoryx2")),
+    ("lmdb", cfg!(feature = "lmdb")),
+    ("redis", cfg!(feature = "redis")),
+    ("sqlite", cfg!(feature = "sqlite")),
+    ("zeromq", cfg!(feature = "zeromq")),
+];
 
 /// Make a channel below `dir`.
 pub fn create(spec: &Spec, dir: &Path) -> Result<Box<dyn Peer>> {
@@ -137,6 +156,19 @@ pub fn create(spec: &Spec, dir: &Path) -> Result<Box<dyn Peer>> {
         PeerName::Raw if spec.flush => Box::new(raw::flush::RawFlush::create(spec, dir)?),
         PeerName::Raw if sleeps(spec) => Box::new(raw::sleep::RawSleep::create(spec, dir)?),
         PeerName::Raw => Box::new(raw::Raw::at(spec, dir)?),
+        #[cfg(feature = "aeron")]
+        PeerName::Aeron => Box::new(aeron::Aeron::create(spec, dir)?),
+        #[cfg(feature = "iceoryx2")]
+        PeerName::Iceoryx2 => Box::new(iceoryx2::Iceoryx2::at(spec, dir)?),
+        #[cfg(feature = "lmdb")]
+        PeerName::Lmdb => Box::new(lmdb::Lmdb::create(spec, dir)?),
+        #[cfg(feature = "sqlite")]
+        PeerName::Sqlite => Box::new(sqlite::Sqlite::create(spec, dir)?),
+        #[cfg(feature = "zeromq")]
+        PeerName::Zeromq => Box::new(zeromq::Zeromq::at(spec, dir)?),
+        #[cfg(feature = "redis")]
+        PeerName::Redis => Box::new(redis::Redis::create(spec, dir)?),
+        #[allow(unreachable_patterns)]
         other => anyhow::bail!("{} was not built into this program", other.title()),
     })
 }
@@ -149,6 +181,18 @@ pub fn join(spec: &Spec, dir: &Path) -> Result<Box<dyn Peer>> {
         PeerName::Mq => Box::new(mq::Mq::join(spec, dir)?),
         PeerName::Raw if sleeps(spec) => Box::new(raw::sleep::RawSleep::join(spec, dir)?),
         PeerName::Raw => Box::new(raw::Raw::at(spec, dir)?),
+        #[cfg(feature = "aeron")]
+        PeerName::Aeron => Box::new(aeron::Aeron::join(spec, dir)?),
+        #[cfg(feature = "iceoryx2")]
+        PeerName::Iceoryx2 => Box::new(iceoryx2::Iceoryx2::at(spec, dir)?),
+        #[cfg(feature = "lmdb")]
+        PeerName::Lmdb => Box::new(lmdb::Lmdb::join(spec, dir)?),
+        #[cfg(feature = "sqlite")]
+        PeerName::Sqlite => Box::new(sqlite::Sqlite::join(spec, dir)?),
+        #[cfg(feature = "zeromq")]
+        PeerName::Zeromq => Box::new(zeromq::Zeromq::at(spec, dir)?),
+        #[cfg(feature = "redis")]
+        PeerName::Redis => Box::new(redis::Redis::join(spec, dir)?),
         other => anyhow::bail!("{} works in one process only", other.title()),
     })
 }
@@ -163,4 +207,18 @@ pub fn load(spec: &Spec) -> Result<()> {
 
 fn sleeps(spec: &Spec) -> bool {
     spec.workload == Workload::RoundTrip && spec.wait != Wait::Spin
+}
+
+/// Bytes of disk of all files below a directory.
+#[cfg(any(feature = "lmdb", feature = "redis", feature = "sqlite"))]
+pub fn disk_of(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries
+        .filter_map(|e| {
+            let entry = e.ok()?;
+            let meta = entry.metadata().ok()?;
+            Some(if meta.is_dir() { disk_of(&entry.path()) } else { meta.blocks() * 512 })
+        })
+        .sum()
 }
