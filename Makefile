@@ -7,13 +7,15 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup configure build demo test torture torture-full bench-quick check header install package clean
+.PHONY: help setup configure build demo test torture torture-full bench bench-check bench-quick check header install package clean
 help:
 	@echo 'make build      both libraries, examples and tests, in $(BUILD)/'
 	@echo 'make demo       show it at work: 5,000,000 messages, then a real text between 8 processes'
 	@echo 'make test       every test, Rust and C'
 	@echo 'make torture    kills, power cuts, suspensions, full disks, hostile files: a sample, about half an hour'
 	@echo 'make torture-full  the counts of docs/RELIABILITY.md, however long they take'
+	@echo 'make bench      speed beside everything a user could take: writes docs/BENCHMARKS.md, in about 25 minutes'
+	@echo 'make bench-check  every run of it at a tiny scale'
 	@echo 'make bench-quick  speed, beside disk-chan 0.3.0 and crossbeam-channel'
 	@echo 'make check      formatting, clippy without warnings, the header agrees with the code'
 	@echo 'make header     write include/disk_chan.h anew from the code'
@@ -41,6 +43,12 @@ torture: build
 
 torture-full: build
 	@torture/torture.sh full $(BUILD)
+
+bench: build
+	@scripts/bench.sh $(BUILD)
+
+bench-check: build
+	@BENCH=check scripts/bench.sh $(BUILD) --scale 0.01
 
 bench-quick: build
 	@cargo run --quiet --locked --release -p disk_chan_bench -- quick --lib $(BUILD)/lib/libdisk_chan.so --scratch $(BUILD) --rounds 3
