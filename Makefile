@@ -7,7 +7,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup configure build demo test torture torture-full bench bench-check bench-quick check header install package clean
+.PHONY: help setup configure build demo test torture torture-full bench bench-check bench-quick check header man html install package clean
 help:
 	@echo 'make build      both libraries, examples and tests, in $(BUILD)/'
 	@echo 'make demo       show it at work: 5,000,000 messages, then a real text between 8 processes'
@@ -19,6 +19,8 @@ help:
 	@echo 'make bench-quick  speed, beside disk-chan 0.3.0 and crossbeam-channel'
 	@echo 'make check      formatting, clippy without warnings, the header agrees with the code'
 	@echo 'make header     write include/disk_chan.h anew from the code'
+	@echo 'make man        write man/ anew from the header, docs/FORMAT.md and docs/snippets (python3)'
+	@echo 'make html       a browsable reference in $(BUILD)/html (python3, mandoc)'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make package    a .tar.gz, and a .deb pair where there is dpkg, in $(BUILD)/packages'
 	@echo 'make clean      remove $(BUILD)/ and target/'
@@ -59,6 +61,14 @@ check: setup
 header: setup
 	@scripts/header.sh >include/disk_chan.h.new
 	@mv include/disk_chan.h.new include/disk_chan.h
+
+man:
+	@python3 scripts/manual
+
+html:
+	@scripts/setup.sh python3 mandoc
+	@python3 scripts/manual --html $(BUILD)/html
+	@echo '$(BUILD)/html/index.html'
 
 install: build
 	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)

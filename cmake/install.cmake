@@ -1,4 +1,4 @@
-# Installs the libraries, the header, disk_chan.pc and the CMake package. All of it may be moved
+# Installs the libraries, the header, the manual pages, disk_chan.pc and the CMake package. All of it may be moved
 # afterwards: the .pc file and the package find their prefix from where they lie.
 include(CMakePackageConfigHelpers)
 
@@ -13,6 +13,9 @@ if(NOT DISK_CHAN_PACKAGE STREQUAL deb) # which has them elsewhere
   install(FILES LICENSE-MIT LICENSE-APACHE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 endif()
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(NOT DISK_CHAN_PACKAGE STREQUAL deb) # which has them compressed
+  install(DIRECTORY man/ DESTINATION ${CMAKE_INSTALL_MANDIR} FILES_MATCHING PATTERN "*.[1-9]")
+endif()
 
 # pkg-config
 set(disk_chan_pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

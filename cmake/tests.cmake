@@ -42,6 +42,8 @@ file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/readme.c CONTENT "${readme}")
 disk_chan_program(readme ${CMAKE_CURRENT_BINARY_DIR}/readme.c)
 disk_chan_test(readme TIMEOUT 60 LAST_LINE "hello" COMMAND $<TARGET_FILE:readme>)
 
+include(cmake/docs.cmake)
+
 # The example in Python: the ABI from a language that knows nothing of the header.
 find_program(disk_chan_python3 python3)
 if(disk_chan_python3 AND NOT DISK_CHAN_SANITIZE)

@@ -21,6 +21,12 @@ if ! diff -u include/disk_chan.h "$generated"; then
     echo "check: include/disk_chan.h differs from what the code says: make header" >&2
     exit 1
 fi
+echo "== manual pages"
+if command -v python3 >/dev/null; then
+    python3 scripts/manual --check
+else
+    echo "SKIPPED: no python3 here to compare man/ with the header"
+fi
 echo "== README.md names tests that exist"
 for name in $(sed -n '/^## Guarantees/,/^## Durability/p' README.md | grep -oE '`[a-z0-9]+_[a-z0-9_]+`' | tr -d '`' | sort -u); do
     case $name in

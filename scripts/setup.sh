@@ -44,6 +44,7 @@ packages() {
         *:mkfs.xfs) echo xfsprogs ;;
         zypper:mkfs.btrfs) echo btrfsprogs ;;
         *:mkfs.btrfs) echo btrfs-progs ;;
+        *:man) echo man-db ;;
         *:addr2line) echo binutils ;;
         apt-get:abidiff) echo abigail-tools ;;
         *:abidiff) echo libabigail ;;

@@ -20,8 +20,8 @@ add() {
 }
 summary=
 
-# For the counting of instructions and the comparison of headers; what cannot be installed is skipped by name.
-scripts/setup.sh valgrind abidiff || true
+# For the counting of instructions, the comparison of headers, the manual pages; what cannot be installed is skipped by name.
+scripts/setup.sh valgrind abidiff mandoc man || true
 echo "== cargo test"
 cargo test --locked --workspace --no-fail-fast 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
