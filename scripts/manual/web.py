@@ -9,7 +9,7 @@ from mdoc import STRUCTS
 from pages import CODES, summary_of
 
 GUIDES = ["QUICKSTART", "EVENT_LOOPS", "DURABILITY", "SIZING", "TROUBLESHOOTING", "BACKUP", "VERSIONING",
-          "MIGRATING", "ALTERNATIVES", "FORMAT", "CONCURRENCY", "RELIABILITY", "TESTING"]
+          "MIGRATING", "ALTERNATIVES", "FORMAT", "CONCURRENCY", "RELIABILITY", "TESTING"]  # and then whatever else is in docs/
 
 STYLE = """body { max-width: 60em; margin: 2em auto; padding: 0 1em; font-family: sans-serif; line-height: 1.45; color: #222; background: #fff }
 table.head, table.foot { width: 100%; color: #666; font-size: 85% } td.head-vol { text-align: center } td.head-rtitle, td.foot-os { text-align: right }
@@ -34,7 +34,8 @@ class Web:
         for path in sorted((root / "man/man1").glob("*.1")):
             self.files[f"man1/{path.name}"] = path.read_text()
         self.pages = {path.split("/")[1] + ".html" for path in self.files}
-        guides = [("README", root / "README.md")] + [(g, root / f"docs/{g}.md") for g in GUIDES]
+        others = sorted({p.stem for p in (root / "docs").glob("*.md")} - set(GUIDES))
+        guides = [("README", root / "README.md")] + [(g, root / f"docs/{g}.md") for g in GUIDES + others]
         guides += [(g, root / f"{g}.md") for g in ("SECURITY", "CHANGELOG")]
         self.guides = {name: path for name, path in guides if path.exists()}
 
