@@ -17,7 +17,7 @@ help:
 	@echo 'make bench      speed beside everything a user could take: writes docs/BENCHMARKS.md, in about 25 minutes'
 	@echo 'make bench-check  every run of it at a tiny scale'
 	@echo 'make bench-quick  speed, beside disk-chan 0.3.0 and crossbeam-channel'
-	@echo 'make check      formatting, clippy without warnings, the header agrees with the code'
+	@echo 'make check      formatting, clippy without warnings, header and manual pages agree with the code'
 	@echo 'make header     write include/disk_chan.h anew from the code'
 	@echo 'make man        write man/ anew from the header, docs/FORMAT.md and docs/snippets (python3)'
 	@echo 'make html       a browsable reference in $(BUILD)/html (python3, mandoc)'

@@ -29,12 +29,16 @@ says docs/VERSIONING.md "Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/
 says docs/VERSIONING.md "$(readelf -d "$so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')"
 says docs/VERSIONING.md "format version $(sed -nE 's/.*const VERSION: u32 = ([0-9]+);/\1/p' "$root/src/layout/superblock.rs")"
 
+linux=$(sed -nE 's/.*Linux ([0-9]+\.[0-9]+) or newer.*/\1/p' "$root/README.md" | head -n 1)
+says docs/VERSIONING.md "| Linux | ${linux:-(README.md names none)} |"
+
 # The glibc that this library needs is no newer than the one that the document names, for x86-64.
 if [ "$(uname -m)" = x86_64 ] && command -v objdump >/dev/null; then
     needs=$(objdump -T "$so" | grep -oE 'GLIBC_[0-9.]+' | sed 's/GLIBC_//' | sort -Vu | tail -n 1)
     named=$(sed -nE 's/.*glibc ([0-9]+\.[0-9]+) .*/\1/p' "$root/docs/VERSIONING.md" | head -n 1)
     [ "$(printf '%s\n%s\n' "$needs" "$named" | sort -V | tail -n 1)" = "$named" ] ||
         fail "the library needs glibc $needs, docs/VERSIONING.md says $named"
+    says README.md "glibc $named"
 else
     skipped="no x86-64 objdump to look for the glibc that is needed"
 fi
