@@ -1,4 +1,4 @@
-# What ctest runs: examples, the program in README.md, the demo in small, the C tests, the header
+# What ctest runs: examples, the programs in README.md and docs/, the demo in small, the C tests, the header
 # in three languages, and every way a project may find us, from an installed prefix. Each test has
 # a fresh directory of its own, as working directory and as $TMPDIR.
 

@@ -7,7 +7,8 @@ int work(dc_consumer *consumer)
     if (code == DC_END_OF_PAGE) return dc_next_page(consumer);
     if (code != DC_OK) return code;
     while (done < n && handle(&batch[done])) done++;
-    if (done > 0) code = dc_ack(consumer, batch[done - 1].position); /* it and all before */
+    if (done > 0) /* the last one that was done, and all before it */
+        code = dc_ack(consumer, batch[done - 1].position);
     if (code == DC_OK && done < n) code = dc_nack(consumer);
     return code;
 }

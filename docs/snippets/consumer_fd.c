@@ -1,11 +1,13 @@
 /* For dc_consumer_fd: A loop around poll. The descriptor belongs to the handle: it is waited for, and nothing else. */
 int serve(dc_consumer *consumer, int other)
 {
-    struct pollfd fds[] = {{.fd = dc_consumer_fd(consumer), .events = POLLIN}, {.fd = other, .events = POLLIN}};
-    if (fds[0].fd < 0) return fds[0].fd; /* a code */
+    int inbox = dc_consumer_fd(consumer);
+    if (inbox < 0) return inbox; /* a code */
+    struct pollfd fds[] = {{.fd = inbox, .events = POLLIN},
+                           {.fd = other, .events = POLLIN}};
     while (poll(fds, 2, -1) >= 0 || errno == EINTR) {
         if (fds[0].revents) {
-            int code = print_all(consumer); /* until DC_AGAIN, which arms the descriptor again */
+            int code = print_all(consumer); /* DC_AGAIN arms it again */
             if (code < 0) return code;
         }
         if (fds[1].revents) break;

@@ -4,6 +4,6 @@ static dc_consumer *waiting; /* set before the handler is installed */
 void stop(int signal)
 {
     (void)signal;
-    int code = dc_interrupt(waiting); /* safe here; cannot fail but for NULL */
+    int code = dc_interrupt(waiting); /* safe in a handler */
     (void)code;
 }

@@ -5,6 +5,6 @@ int send_record(dc_producer *producer, const struct record *record)
     int code = dc_reserve(producer, 128, -1, &room);
     if (code < 0) return code;
     int len = snprintf(room, 128, "%d %s", record->id, record->name);
-    if (len >= 128) return dc_abort(producer); /* does not fit: give it back */
+    if (len >= 128) return dc_abort(producer); /* too long */
     return dc_commit(producer, (size_t)len);
 }

@@ -1,5 +1,6 @@
 /* For dc_send_batch: What was not sent is sent again; a prefix of it may have been. */
-int send_all(dc_producer *producer, const struct iovec *messages, size_t count)
+int send_all(dc_producer *producer, const struct iovec *messages,
+             size_t count)
 {
     int code;
     do {
