@@ -300,8 +300,9 @@
 // of what the handle holds). For the others close what is not needed.
 #define DC_E_LIMIT (-4103)
 
-// An exclusive operation (destroy a channel, delete or seek a group) while others use it. Close
-// the other handles, in every process, and repeat.
+// An exclusive operation (destroy a channel, delete or seek a group) while others use it: close the
+// other handles, in every process, and repeat. From any other call: a program that is no user of
+// the channel has locked or replaced one of its files; end it.
 #define DC_E_BUSY (-4104)
 
 // The handle was inherited across fork. Close it (which only frees memory there) and open the
@@ -998,8 +999,9 @@ DC_API DC_WARN_UNUSED int dc_producer_interrupt(struct dc_producer *producer);
 //
 // - DC_OK: made.
 // - DC_E_STATE: a group on a read-only channel; observers work there.
-// - DC_E_LIMIT: the group has 254 consumers, the channel 1,024 live handles or no room for another
-//   group (64 at least); close some, or delete groups.
+// - DC_E_LIMIT: the group has 254 consumers, or 510 that are live or left messages behind (let one
+//   receive those), or the channel 1,024 live handles or no room for another group (64 at least);
+//   close some, or delete groups.
 // - DC_E_BUSY: the group is being deleted by a process that has been suspended half-way, for longer
 //   than stall_timeout_ms; let it go on, or end it.
 // - DC_E_ARGUMENT: channel or out is NULL, the name is empty or longer than DC_GROUP_NAME_MAX, or

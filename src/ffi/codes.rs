@@ -46,8 +46,9 @@ pub const DC_E_MISMATCH: i32 = -4102;
 /// of what the handle holds). For the others close what is not needed.
 pub const DC_E_LIMIT: i32 = -4103;
 
-/// An exclusive operation (destroy a channel, delete or seek a group) while others use it. Close
-/// the other handles, in every process, and repeat.
+/// An exclusive operation (destroy a channel, delete or seek a group) while others use it: close the
+/// other handles, in every process, and repeat. From any other call: a program that is no user of
+/// the channel has locked or replaced one of its files; end it.
 pub const DC_E_BUSY: i32 = -4104;
 
 /// The handle was inherited across fork. Close it (which only frees memory there) and open the

@@ -76,8 +76,9 @@ const fn code(received: Received) -> c_int {
 ///
 /// - DC_OK: made.
 /// - DC_E_STATE: a group on a read-only channel; observers work there.
-/// - DC_E_LIMIT: the group has 254 consumers, the channel 1,024 live handles or no room for another
-///   group (64 at least); close some, or delete groups.
+/// - DC_E_LIMIT: the group has 254 consumers, or 510 that are live or left messages behind (let one
+///   receive those), or the channel 1,024 live handles or no room for another group (64 at least);
+///   close some, or delete groups.
 /// - DC_E_BUSY: the group is being deleted by a process that has been suspended half-way, for longer
 ///   than stall_timeout_ms; let it go on, or end it.
 /// - DC_E_ARGUMENT: channel or out is NULL, the name is empty or longer than DC_GROUP_NAME_MAX, or
