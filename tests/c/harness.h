@@ -7,6 +7,7 @@
  * A failed check prints file, line, expression, values and dc_last_error(), and ends the test; other
  * tests go on. A test that outlives its (generous) limit is reported as a hang and killed with all its
  * children. Names start with the number of the sentence of CONTRACT.md that they show: s049_....
+ * C11 and C++17: tests/cpp uses it too.
  * DC_TEST_SCALE multiplies every limit (valgrind, slow machines); DC_TEST_HOLD=1 leaves hangs alone. */
 #ifndef DC_TEST_HARNESS_H
 #define DC_TEST_HARNESS_H
@@ -50,7 +51,8 @@ static char chan_path[600];
 #define TEST_LIMIT(id, seconds)                                                        \
     static void id(void);                                                              \
     __attribute__((constructor)) static void id##_register(void) {                     \
-        if (test_count < TEST_MAX) tests[test_count++] = (struct test){#id, id, (seconds)}; \
+        const struct test id##_test = {#id, id, (seconds)};                            \
+        if (test_count < TEST_MAX) tests[test_count++] = id##_test;                    \
     }                                                                                  \
     static void id(void)
 #define TEST(id) TEST_LIMIT(id, TEST_LIMIT_S)
@@ -71,8 +73,8 @@ __attribute__((noreturn, format(printf, 3, 4))) UNUSED static void test_fail(con
 }
 
 UNUSED static const char *code_text(int code) {
-    static _Thread_local char text[2][64];
-    static _Thread_local int turn;
+    static __thread char text[2][64];
+    static __thread int turn;
     turn = !turn;
     snprintf(text[turn], sizeof text[turn], "%d (%s)", code, dc_error_name(code));
     return text[turn];
