@@ -98,3 +98,13 @@ set_target_properties(disk_chan::static PROPERTIES
   INTERFACE_INCLUDE_DIRECTORIES ${disk_chan_root}/include
   INTERFACE_LINK_LIBRARIES "${disk_chan_system_libs}")
 add_dependencies(disk_chan::static disk_chan_static_build)
+
+# disk_chan.hpp lies beside the C header, and wants nothing but a compiler for it.
+add_library(disk_chan::cpp INTERFACE IMPORTED GLOBAL)
+set_target_properties(disk_chan::cpp PROPERTIES
+  INTERFACE_COMPILE_FEATURES cxx_std_17
+  INTERFACE_LINK_LIBRARIES disk_chan::disk_chan)
+add_library(disk_chan::cpp_static INTERFACE IMPORTED GLOBAL)
+set_target_properties(disk_chan::cpp_static PROPERTIES
+  INTERFACE_COMPILE_FEATURES cxx_std_17
+  INTERFACE_LINK_LIBRARIES disk_chan::static)

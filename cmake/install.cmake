@@ -1,4 +1,4 @@
-# Installs the libraries, the header, the manual pages, disk_chan.pc and the CMake package. All of it may be moved
+# Installs the libraries, the headers, the manual pages, disk_chan.pc and the CMake package. All of it may be moved
 # afterwards: the .pc file and the package find their prefix from where they lie.
 include(CMakePackageConfigHelpers)
 
@@ -8,7 +8,7 @@ install(FILES ${disk_chan_lib}/${disk_chan_so_name} DESTINATION ${CMAKE_INSTALL_
 # All that follows is for those who build programs.
 set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME development)
 install(FILES ${disk_chan_lib}/libdisk_chan.so ${disk_chan_a} DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(FILES include/disk_chan.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES include/disk_chan.h include/disk_chan.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 if(NOT DISK_CHAN_PACKAGE STREQUAL deb) # which has them elsewhere
   install(FILES LICENSE-MIT LICENSE-APACHE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 endif()

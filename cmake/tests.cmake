@@ -1,5 +1,5 @@
-# What ctest runs: examples, the programs in README.md and docs/, the demo in small, the C tests, the header
-# in three languages, and every way a project may find us, from an installed prefix. Each test has
+# What ctest runs: examples, the programs in README.md and docs/, the demo in small, the C and C++ tests, the
+# headers in every language that they are for, and every way a project may find us, from an installed prefix. Each test has
 # a fresh directory of its own, as working directory and as $TMPDIR.
 
 # disk_chan_test(name TIMEOUT seconds [LAST_LINE text] COMMAND program args...)
@@ -61,12 +61,7 @@ disk_chan_test(demo TIMEOUT 300 LAST_LINE "demo: all of it arrived, each line ex
 add_custom_target(c_tests)
 file(GLOB tests_c CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/c/test_*.c)
 file(GLOB tests_cpp CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/c/test_*.cpp)
-include(CheckLanguage)
-check_language(CXX)
-if(CMAKE_CXX_COMPILER)
-  enable_language(CXX)
-elseif(tests_cpp)
-  message(WARNING "no C++ compiler: tests/c/*.cpp are left out")
+if(NOT CMAKE_CXX_COMPILER)
   set(tests_cpp)
 endif()
 foreach(source IN LISTS tests_c tests_cpp)
@@ -88,6 +83,30 @@ foreach(source IN LISTS tests_c tests_cpp)
                        ENVIRONMENT DISK_CHAN_SO=${disk_chan_lib}/${disk_chan_so_name}) # for dlopen
 endforeach()
 
+# The C++ header: every tests/cpp/test_*.cpp is a program and a test in C++17 and in C++20; what uses the
+# non-throwing calls alone is one without exceptions, too.
+function(disk_chan_cpp_test prefix short standard)
+  disk_chan_cpp_program(${prefix}_${short} ${standard} tests/cpp/test_${short}.cpp ${ARGN})
+  target_include_directories(${prefix}_${short} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests/c)
+  set_target_properties(${prefix}_${short} PROPERTIES
+                        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-cpp)
+  disk_chan_test(${prefix}.${short} TIMEOUT 300 COMMAND $<TARGET_FILE:${prefix}_${short}>)
+endfunction()
+if(CMAKE_CXX_COMPILER)
+  set(cpp_standards 17)
+  if(cxx_std_20 IN_LIST CMAKE_CXX_COMPILE_FEATURES)
+    list(APPEND cpp_standards 20)
+  endif()
+  set_source_files_properties(tests/cpp/units_other.cpp PROPERTIES COMPILE_OPTIONS -fno-exceptions)
+  foreach(standard IN LISTS cpp_standards)
+    disk_chan_cpp_test(cpp${standard} throwing ${standard})
+    disk_chan_cpp_test(cpp${standard} nonthrowing ${standard})
+    disk_chan_cpp_test(cpp${standard} units ${standard} tests/cpp/units_other.cpp)
+  endforeach()
+  disk_chan_cpp_test(cpp_no_exceptions nonthrowing 17)
+  target_compile_options(cpp_no_exceptions_nonthrowing PRIVATE -fno-exceptions)
+endif()
+
 # Wrong on purpose, for scripts/sanitize.sh: not a test.
 disk_chan_program(c_planted tests/c/planted.c)
 add_dependencies(c_tests c_planted)
@@ -108,7 +127,8 @@ target_include_directories(first_program BEFORE PRIVATE ${CMAKE_CURRENT_SOURCE_D
 set_target_properties(first_program PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-c)
 disk_chan_test(abi.first TIMEOUT 60 LAST_LINE "works" COMMAND $<TARGET_FILE:first_program>)
 
-# The header compiles without a warning, alone, as C11, C17 and C++17.
+# The headers compile without a warning, alone: the C header as C11, C17 and C++17, the C++ header as C++17
+# and C++20, by clang too where there is one, with exceptions and without.
 set(header ${CMAKE_CURRENT_SOURCE_DIR}/include/disk_chan.h)
 set(strict -Wall -Wextra -Wpedantic -Werror -fsyntax-only)
 foreach(standard c11 c17)
@@ -116,6 +136,24 @@ foreach(standard c11 c17)
 endforeach()
 if(CMAKE_CXX_COMPILER)
   disk_chan_test(header.c++17 TIMEOUT 60 COMMAND ${CMAKE_CXX_COMPILER} -std=c++17 ${strict} -xc++ ${header})
+endif()
+
+if(CMAKE_CXX_COMPILER)
+  find_program(DISK_CHAN_CLANGXX clang++ DOC "A second opinion on disk_chan.hpp")
+  set(compilers ${CMAKE_CXX_COMPILER})
+  if(DISK_CHAN_CLANGXX AND NOT CMAKE_CXX_COMPILER_ID STREQUAL Clang)
+    list(APPEND compilers ${DISK_CHAN_CLANGXX})
+  endif()
+  foreach(compiler IN LISTS compilers)
+    get_filename_component(short ${compiler} NAME)
+    foreach(standard IN LISTS cpp_standards)
+      foreach(exceptions exceptions no-exceptions)
+        disk_chan_test(header_cpp.${short}.c++${standard}.${exceptions} TIMEOUT 60
+                       COMMAND ${compiler} -std=c++${standard} -f${exceptions} -Wconversion -Wshadow ${strict}
+                       -I${CMAKE_CURRENT_SOURCE_DIR}/include -xc++ ${CMAKE_CURRENT_SOURCE_DIR}/include/disk_chan.hpp)
+      endforeach()
+    endforeach()
+  endforeach()
 endif()
 
 # What the libraries look like from outside.
