@@ -171,7 +171,8 @@ if(DISK_CHAN_INSTALL)
 
   disk_chan_test(consumer.find_package TIMEOUT 120
                  COMMAND ${consumers}/project.sh ${consumers}/find_package -DCMAKE_PREFIX_PATH=${prefix}
-                 -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER} -DWANTED_VERSION=${PROJECT_VERSION})
+                 -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER} -DCPP_COMPILER=${CMAKE_CXX_COMPILER}
+                 -DWANTED_VERSION=${PROJECT_VERSION})
   disk_chan_test(consumer.pkg_config TIMEOUT 120
                  COMMAND ${consumers}/pkg_config.sh ${CMAKE_C_COMPILER} ${prefix} ${CMAKE_INSTALL_LIBDIR})
   disk_chan_test(consumer.moved_prefix TIMEOUT 120
@@ -190,7 +191,7 @@ foreach(kind add_subdirectory fetch_content)
   disk_chan_test(consumer.${kind} TIMEOUT 900
                  COMMAND ${consumers}/project.sh ${consumers}/${kind}
                  -DDISK_CHAN_SOURCE=${CMAKE_CURRENT_SOURCE_DIR}
-                 -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER}
+                 -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER} -DCPP_COMPILER=${CMAKE_CXX_COMPILER}
                  -DDISK_CHAN_CARGO=${DISK_CHAN_CARGO}
                  -DDISK_CHAN_CARGO_PROFILE=${DISK_CHAN_CARGO_PROFILE}
                  -DDISK_CHAN_CARGO_TARGET_DIR=${DISK_CHAN_CARGO_TARGET_DIR})
