@@ -12,8 +12,12 @@ function(disk_chan_test name)
 endfunction()
 
 # Each example states in its opening comment what it prints last.
-foreach(source IN LISTS disk_chan_examples)
+foreach(source IN LISTS disk_chan_examples disk_chan_cpp_examples)
   get_filename_component(name ${source} NAME_WE)
+  get_filename_component(extension ${source} EXT)
+  if(extension STREQUAL .cpp)
+    set(name cpp_${name})
+  endif()
   file(STRINGS ${source} last REGEX "Prints last: " LIMIT_COUNT 1)
   if(NOT last)
     message(FATAL_ERROR "${source}: its opening comment lacks \"Prints last: ...\"")
