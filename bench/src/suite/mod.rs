@@ -131,7 +131,9 @@ impl Scale<'_> {
             Redis => 0.4,
             Mq => 0.2,
         };
-        self.spec(peer, 100, self.million(millions))
+        // Their own threads and servers have to run somewhere as well.
+        let pinned = !matches!(peer, Zeromq | Redis);
+        Spec { pinned, ..self.spec(peer, 100, self.million(millions)) }
     }
 
     /// 1 to 1, of a size; so many bytes that it takes about a second or less.
@@ -139,8 +141,8 @@ impl Scale<'_> {
         let stream = self.stream(peer).messages as f64;
         let most = match peer {
             DiskChan => 512.0,
-            Crossbeam | CrossbeamInline | Iceoryx2 => 2048.0,
-            _ => 4096.0,
+            Ours | OursNoChecksum | Aeron | Raw if size > 4096 => 4096.0,
+            _ => 2048.0,
         };
         let messages = (most * 1048576.0 * self.scale / size as f64).min(stream);
         self.spec(peer, size, messages.max(100.0) as u64)
