@@ -29,6 +29,8 @@ pub fn warm() {
         if map == libc::MAP_FAILED {
             return;
         }
+        // A hypervisor takes back large blocks; touched as large pages they are many fewer faults.
+        libc::madvise(map, bytes, libc::MADV_HUGEPAGE);
         for at in (0..bytes).step_by(4096) {
             map.cast::<u8>().add(at).write_volatile(1);
         }

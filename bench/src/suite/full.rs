@@ -245,7 +245,7 @@ fn scaling(s: Scale) -> Vec<Experiment> {
     let mut all = Vec::new();
     for n in [1, 4, 16] {
         let peers = [Ours, DiskChan, Aeron, Iceoryx2];
-        let (id, title) = (format!("groups-{n}"), format!("1 producer to {n} groups"));
+        let (id, title) = (format!("groups-{n}"), format!("1 producer, fan-out {n}"));
         let specs = of(peers, |p| timed(p, 1, 1, n));
         all.push(
             Experiment::new(&id, &title, Unit::Rate, specs)
