@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 
 use disk_chan::error::{
-    DC_AGAIN, DC_E_BUSY, DC_E_CORRUPT, DC_E_FORMAT, DC_E_MISMATCH, DC_E_POISONED,
+    DC_AGAIN, DC_E_BUSY, DC_E_CORRUPT, DC_E_FORMAT, DC_E_MISMATCH, DC_E_POISONED, DC_E_TOO_BIG,
 };
 use disk_chan::Error;
 
@@ -57,6 +57,7 @@ impl From<Error> for Failure {
             DC_E_FORMAT => (FAILURE, "check the path; `disk-chan create` makes a new channel"),
             DC_E_MISMATCH => (FAILURE, "leave the option out to use the channel as it is"),
             DC_E_BUSY => (FAILURE, "end the others and repeat"),
+            DC_E_TOO_BIG => (FAILURE, "split it, or make a channel with larger pages"),
             DC_E_POISONED => (FAILURE, "end every process that has the channel open, and repeat"),
             _ => (FAILURE, ""),
         };

@@ -11,7 +11,7 @@ pub struct Progress(ProgressBar);
 impl Progress {
     pub fn of(what: &str, total: Option<u64>) -> Progress {
         if !std::io::stderr().is_terminal() {
-            return Progress(ProgressBar::hidden());
+            return Progress::none();
         }
         let (bar, template) = match total {
             Some(total) => {
@@ -26,6 +26,11 @@ impl Progress {
         bar.set_message(what.to_string());
         bar.enable_steady_tick(Duration::from_millis(200));
         Progress(bar)
+    }
+
+    /// Nothing is shown.
+    pub fn none() -> Progress {
+        Progress(ProgressBar::hidden())
     }
 
     pub fn add(&self, n: u64) {

@@ -29,7 +29,9 @@ impl Stop {
     /// From here on signals are noted. `at_once` is what a second one does before the process ends.
     pub fn watch(at_once: impl Fn() + Send + 'static) -> Result<Stop> {
         let failed = |e: io::Error| Failure::io("cannot watch for signals", &e);
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+        let ignored = ignored();
+        let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| ignored >> (s - 1) & 1 == 0);
+        let mut signals = Signals::new(heeded).map_err(failed)?;
         let (wake, mut waker) = UnixStream::pair().map_err(failed)?;
         let signal = Arc::new(AtomicI32::new(0));
         let noted = signal.clone();
@@ -83,6 +85,13 @@ impl Stop {
             }
         }
     }
+}
+
+/// The signals this process was started to ignore, a bit each: under `nohup`, in the background of a script.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Whether whoever read this pipe or socket has gone.

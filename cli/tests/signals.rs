@@ -220,3 +220,19 @@ fn kill_9_of_recv_loses_nothing() {
     assert_eq!(seen.iter().position(|s| !s), None);
     eprintln!("{kills} kills, {repeated} of {count} written again");
 }
+
+/// Started to ignore a signal, as under nohup, it ignores it.
+#[test]
+fn what_is_ignored_stays_ignored() {
+    let place = Place::with(&[]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_disk-chan")]);
+    command.args(["recv", "c", "g", "-f"]).current_dir(place.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("it receives", || place.group("g").consumers == 1);
+    signal(&child, Signal::HUP);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none());
+    signal(&child, Signal::TERM);
+    assert_eq!(ended(&mut child), 143);
+}

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{print_json, print_pairs, SIGNAL};
 use crate::args::Bench;
-use crate::fail::{Ended, Failure, Result, FAILURE, OK};
+use crate::fail::{Ended, Failure, Result, FAILURE, OK, USAGE};
 use crate::progress::Progress;
 use crate::signals::{Stop, SLICE};
 use crate::units::{bytes, count, short};
@@ -63,8 +63,7 @@ pub fn run(args: &Bench) -> Ended {
     let part = |share: f64| args.time.mul_f64(share);
     let message = vec![b'x'; usize::try_from(args.size).unwrap_or(usize::MAX).min(32 << 20)];
     if (message.len() as u64) < args.size {
-        let text = "--size is at most 32M here";
-        return Err(Failure::new(FAILURE, text));
+        return Err(Failure::new(USAGE, "--size is at most 32M here"));
     }
     let rate = throughput(&args.directory, &message, part(0.5), &stop)?;
     progress.set(part(0.5).as_secs());

@@ -3,9 +3,9 @@
 use disk_chan::options::NEW;
 use disk_chan::{Channel, Options};
 
-use super::{info, print, print_json};
+use super::{info, print_json};
 use crate::args::Create;
-use crate::fail::{Ended, Failure, FAILURE};
+use crate::fail::{Ended, Failure, FAILURE, OK};
 
 /// `-EEXIST`, as the library says it.
 const EXISTS: i32 = -17;
@@ -24,5 +24,5 @@ pub fn run(args: &Create) -> Ended {
     if args.json {
         return print_json(&info::Figures::of(&channel.stats()?));
     }
-    print("")
+    Ok(OK)
 }

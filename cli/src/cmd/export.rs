@@ -24,7 +24,11 @@ pub fn run(args: &Export) -> Ended {
     let to = target(args)?;
     let failed = |e: io::Error| Failure::io("cannot write the stream, which is useless now", &e);
     let mut writer = Writer::new(BufWriter::new(&to), &Header::of(&info)).map_err(failed)?;
-    let progress = Progress::of("exported", Some(info.messages));
+    // At the other end of a pipe stands another one, an import perhaps, that shows its progress on the same terminal.
+    let progress = match to.metadata() {
+        Ok(to) if to.is_file() => Progress::of("exported", Some(info.messages)),
+        _ => Progress::none(),
+    };
     loop {
         let batch = end.step(&mut walk)?;
         if batch.is_empty() {
