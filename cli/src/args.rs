@@ -74,14 +74,18 @@ const SEND_HELP: &str = "\
 A last line that no newline ends is a message too. A carriage return belongs to its message.
 
 On Ctrl-C nothing more is read; whole messages that were read are sent, as long as there is room within two
-seconds, and what was read and not sent is reported by count. A second Ctrl-C ends at once, with the same report.";
+seconds, and what was read and not sent is reported by count. A second Ctrl-C ends at once, with the same report.
+
+`disk-chan --help` lists the exit codes.";
 
 const RECV_HELP: &str = "\
 A message is acknowledged only after it was written and flushed: what a killed, interrupted or failed recv did
 not write goes to the group's next consumer. Killed between writing and acknowledging, it is written again.
 
 In lines, a message that holds newlines is written as it is, takes several lines, and is warned of once; the
-other formats keep it whole. Without --follow and --timeout, what is there is received and nothing waited for.";
+other formats keep it whole. Without --follow and --timeout, what is there is received and nothing waited for.
+
+`disk-chan --help` lists the exit codes.";
 
 /// A path to a channel.
 #[derive(Args)]

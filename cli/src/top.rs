@@ -8,6 +8,7 @@ mod sort;
 mod view;
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -39,7 +40,8 @@ pub fn run(args: &Top) -> Ended {
         return Err(Failure::new(USAGE, text));
     }
     let mut sampler = Sampler::new(channel, &args.at.channel)?;
-    let stop = Stop::watch(ratatui::restore)?;
+    let stop = Arc::new(Stop::watch(ratatui::restore)?);
+    end_when_stuck(stop.clone());
     let mut screen = Screen {
         sort: Sort::Name,
         reversed: false,
@@ -53,6 +55,19 @@ pub fn run(args: &Top) -> Ended {
     let ended = watch(&mut terminal, &mut sampler, &mut screen, &stop);
     ratatui::restore();
     ended.map(|()| stop.code(OK))
+}
+
+/// Whoever reads keys of a terminal that is gone reads its end, again and again, and never comes back to look at
+/// the wish to end.
+fn end_when_stuck(stop: Arc<Stop>) {
+    std::thread::spawn(move || {
+        while !stop.wanted() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        ratatui::restore();
+        std::process::exit(stop.code(OK).into());
+    });
 }
 
 fn watch(

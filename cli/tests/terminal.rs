@@ -201,6 +201,20 @@ fn top_leaves_the_terminal_as_it_was() {
     failed(&place.run(&["top", "c"], b""), 2, "info --json");
 }
 
+/// A terminal that is closed takes it along.
+#[test]
+fn top_ends_with_its_terminal() {
+    let place = Place::with(&[]);
+    let Some(terminal) = Terminal::run(&place, "sh -c 'echo $$ >pid; exec disk-chan top c'") else {
+        return;
+    };
+    terminal.shows("groups 0");
+    let pid = std::fs::read_to_string(place.path().join("pid")).unwrap();
+    drop(terminal);
+    let status = || std::fs::read_to_string(format!("/proc/{}/comm", pid.trim()));
+    until("it has ended", || !status().is_ok_and(|name| name.trim() == "disk-chan"));
+}
+
 #[test]
 fn destroy_asks() {
     let place = Place::with(&[]);

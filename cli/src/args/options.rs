@@ -33,7 +33,7 @@ pub struct ChannelOptions {
     /// After this time a message that its sender does not finish is passed over; default 1s
     #[arg(long, value_parser = units::duration, value_name = "TIME")]
     pub stall_timeout: Option<std::time::Duration>,
-    /// Whether the new channel is flushed by intervals, or at once; of this run, not stored: see `send`
+    /// Of this run only: it is not stored, each sender chooses its own (see `send`)
     #[arg(long, value_enum)]
     pub durability: Option<Durability>,
 }
