@@ -133,7 +133,7 @@ fn seek_and_delete() {
     assert_eq!(place.run(&["recv", "c", "g"], b"").status.code(), Some(3));
 
     // While somebody is a consumer of the group it stays.
-    let mut other = place.command(&["recv", "c", "g", "--follow"]).spawn().unwrap();
+    let mut other = place.command(&["recv", "c", "g", "--follow"]).start();
     until("it has joined", || place.group("g").consumers == 1);
     failed(&place.run(&["delete-group", "c", "g"], b""), 1, "has consumers");
     signal(&other, rustix::process::Signal::TERM);
@@ -190,7 +190,7 @@ fn destroy() {
     let place = Place::with(&[]);
     failed(&place.run(&["destroy", "c"], b"y\n"), 2, "say --yes");
     assert!(place.channel().exists());
-    let mut other = place.command(&["recv", "c", "g", "--follow"]).spawn().unwrap();
+    let mut other = place.command(&["recv", "c", "g", "--follow"]).start();
     until("it is open", || place.info().consumers == 1);
     failed(&place.run(&["destroy", "c", "--yes"], b""), 1, "is open");
     signal(&other, rustix::process::Signal::INT);
@@ -213,7 +213,7 @@ fn bench_measures_and_leaves_nothing() {
     }
     let (median, p99) = (&figures["round_trip_median_ns"], &figures["round_trip_p99_ns"]);
     assert!(median.as_u64().unwrap() > 0 && p99.as_u64() >= median.as_u64());
-    let mut child = place.command(&["bench", "--time=1m"]).spawn().unwrap();
+    let mut child = place.command(&["bench", "--time=1m"]).start();
     until("it has begun", || place.path().read_dir().unwrap().count() > 0);
     signal(&child, rustix::process::Signal::INT);
     assert_eq!(ended(&mut child), 130);

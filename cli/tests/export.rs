@@ -12,7 +12,7 @@ fn there_and_back_through_a_pipe() {
     let place = Place::with(&["--page-size=64K", "--max-pages=8", "--retention=unread"]);
     place.send(&numbered(3000, 100));
     ok(&place.run(&["send", "c", "--length-prefixed"], b"\0\0\0\0\x03\0\0\0\0\n\xff"));
-    let mut export = place.command(&["export", "c"]).spawn().unwrap();
+    let mut export = place.command(&["export", "c"]).start();
     let import = place
         .command(&["import", "d", "--create", "--sync"])
         .stdin(export.stdout.take().unwrap())
@@ -105,7 +105,7 @@ fn ctrl_c_during_import() {
     let place = Place::with(&["--page-size=64K"]);
     place.send(b"one\ntwo\n");
     let stream = exported(&place, "c");
-    let mut child = place.command(&["import", "c"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = place.command(&["import", "c"]).stdin(Stdio::piped()).start();
     child.stdin.as_mut().unwrap().write_all(&stream[..stream.len() - 30]).unwrap();
     until("the first message is taken", || place.info().messages == 3);
     signal(&child, rustix::process::Signal::INT);

@@ -132,9 +132,9 @@ fn follow_writes_each_message_as_it_comes() {
     let place = Place::with(&[]);
     place.send(b"before\n");
     for args in [&["tail", "c", "-n1", "-f"][..], &["cat", "c", "-f"], &["recv", "c", "g", "-f"]] {
-        let mut follower = place.command(args).spawn().unwrap();
+        let mut follower = place.command(args).start();
         let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
-        let mut sender = place.command(&["send", "c"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut sender = place.command(&["send", "c"]).stdin(Stdio::piped()).start();
         let mut to = sender.stdin.take().unwrap();
         assert_eq!(lines.next().unwrap().unwrap(), "before");
         for i in 0..3 {
@@ -158,7 +158,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let place = Place::with(&[]);
     place.send(&numbered(3000, 100));
     for args in [&["cat", "c"][..], &["tail", "c", "-n", "3000"], &["export", "c"]] {
-        let mut child = place.command(args).spawn().unwrap();
+        let mut child = place.command(args).start();
         let mut from = child.stdout.take().unwrap();
         from.read_exact(&mut [0; 10]).unwrap();
         drop(from);
@@ -174,7 +174,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
 fn recv_acknowledges_nothing_that_nobody_took() {
     let place = Place::with(&[]);
     place.send(&numbered(1000, 1000));
-    let mut child = place.command(&["recv", "c", "g"]).spawn().unwrap();
+    let mut child = place.command(&["recv", "c", "g"]).start();
     let mut from = child.stdout.take().unwrap();
     from.read_exact(&mut [0; 10]).unwrap();
     drop(from);
@@ -191,7 +191,7 @@ fn recv_acknowledges_nothing_that_nobody_took() {
 fn recv_notices_that_its_reader_left() {
     let place = Place::with(&[]);
     for args in [&["recv", "c", "g", "--follow"][..], &["tail", "c", "-f"]] {
-        let mut child = place.command(args).spawn().unwrap();
+        let mut child = place.command(args).start();
         drop(child.stdout.take());
         assert_eq!(ended(&mut child), 0, "{args:?}");
     }
@@ -213,7 +213,7 @@ fn output_that_fails_acknowledges_nothing() {
 #[test]
 fn a_full_channel_is_said_by_count() {
     let place = Place::with(&["--page-size=64K", "--max-pages=2", "--retention=unread"]);
-    let mut yes = std::process::Command::new("yes").stdout(Stdio::piped()).spawn().unwrap();
+    let mut yes = std::process::Command::new("yes").stdout(Stdio::piped()).start();
     let output = place
         .command(&["send", "c", "--timeout=200ms"])
         .stdin(yes.stdout.take().unwrap())

@@ -5,16 +5,16 @@ mod common;
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use common::*;
 use rustix::process::Signal;
 
 /// A sender whose pipe the test holds at both ends: what it did not read, the test reads.
-fn sender(place: &Place, args: &[&str]) -> (Child, std::fs::File, std::fs::File) {
+fn sender(place: &Place, args: &[&str]) -> (Running, std::fs::File, std::fs::File) {
     let (read, write): (OwnedFd, OwnedFd) = rustix::pipe::pipe().unwrap();
-    let child = place.command(args).stdin(read.try_clone().unwrap()).spawn().unwrap();
+    let child = place.command(args).stdin(read.try_clone().unwrap()).start();
     (child, read.into(), write.into())
 }
 
@@ -99,7 +99,7 @@ fn ctrl_c_while_the_channel_is_full_sends_what_finds_room() {
     let filled = place.run(&["send", "c", "--timeout=0"], &numbered(4000, 99));
     assert_eq!(filled.status.code(), Some(3));
     let before = place.info().messages;
-    let mut child = place.command(&["send", "c"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = place.command(&["send", "c"]).stdin(Stdio::piped()).start();
     child.stdin.as_mut().unwrap().write_all(&numbered(100, 99)).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     signal(&child, Signal::INT);
@@ -118,7 +118,7 @@ fn a_second_ctrl_c_ends_at_once_and_says_the_same() {
     let place = Place::with(&["--page-size=64K", "--max-pages=2", "--retention=unread"]);
     let filled = place.run(&["send", "c", "--timeout=0"], &numbered(4000, 99));
     assert_eq!(filled.status.code(), Some(3));
-    let mut child = place.command(&["send", "c"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = place.command(&["send", "c"]).stdin(Stdio::piped()).start();
     child.stdin.as_mut().unwrap().write_all(&numbered(100, 99)).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     signal(&child, Signal::INT);
@@ -137,8 +137,7 @@ fn ctrl_c_during_recv_loses_and_repeats_nothing() {
     place.send(&numbered(20_000, 20));
     let mut received = Vec::new();
     for round in 0..5 {
-        let mut child =
-            place.command(&["recv", "c", "g", "--follow", "--batch=10"]).spawn().unwrap();
+        let mut child = place.command(&["recv", "c", "g", "--follow", "--batch=10"]).start();
         let mut from = child.stdout.take().unwrap();
         let reader = std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -164,7 +163,7 @@ fn killed_while_it_writes() {
     let place = Place::with(&[]);
     place.send(&numbered(200, 1000));
     for kill in [Signal::KILL, Signal::INT] {
-        let mut child = place.command(&["recv", "c", "g"]).spawn().unwrap();
+        let mut child = place.command(&["recv", "c", "g"]).start();
         // The batch is larger than the pipe.
         let pipe = child.stdout.as_ref().unwrap();
         until("the pipe is full", || rustix::io::ioctl_fionread(pipe).unwrap() > 60_000);
@@ -201,8 +200,7 @@ fn kill_9_of_recv_loses_nothing() {
     };
     let mut kills = 0;
     while place.json(&["groups", "c", "--json"])[0]["lag"] != 0 || kills < 20 {
-        let mut child =
-            place.command(&["recv", "c", "g", "--follow", "--batch=7"]).spawn().unwrap();
+        let mut child = place.command(&["recv", "c", "g", "--follow", "--batch=7"]).start();
         let mut from = child.stdout.take().unwrap();
         let reader = std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -228,7 +226,7 @@ fn what_is_ignored_stays_ignored() {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_disk-chan")]);
     command.args(["recv", "c", "g", "-f"]).current_dir(place.path());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).start();
     until("it receives", || place.group("g").consumers == 1);
     signal(&child, Signal::HUP);
     std::thread::sleep(Duration::from_millis(300));

@@ -87,10 +87,9 @@ fn top_on_a_channel_in_use() {
         return;
     };
     terminal.shows("live       0 producers, 0 consumers; dead 0; 0 asleep");
-    let mut reader =
-        place.command(&["recv", "c", "busy", "-f"]).stdout(Stdio::null()).spawn().unwrap();
+    let mut reader = place.command(&["recv", "c", "busy", "-f"]).stdout(Stdio::null()).start();
     terminal.shows("1 consumers; dead 0; 1 asleep");
-    let mut sender = place.command(&["send", "c"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut sender = place.command(&["send", "c"]).stdin(Stdio::piped()).start();
     let mut to = sender.stdin.take().unwrap();
     for _ in 0..15 {
         to.write_all(&numbered(100, 10)).unwrap();
@@ -106,7 +105,7 @@ fn top_on_a_channel_in_use() {
     assert!(idle.contains(" 1,500 ") && idle.contains('█'), "{screen}");
     assert!(busy.contains(" 1 ") && !busy.contains(" 1,500 "), "{screen}");
     // A sender that waits for room.
-    let mut filler = place.command(&["send", "c"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut filler = place.command(&["send", "c"]).stdin(Stdio::piped()).start();
     let mut fill = filler.stdin.take().unwrap();
     let feeder = std::thread::spawn(move || fill.write_all(&numbered(20_000, 10)));
     terminal.shows("1 waiting for room");

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -10,6 +11,40 @@ use std::time::{Duration, Instant};
 use disk_chan::options::{EXISTING, READ_ONLY};
 use disk_chan::{Channel, ChannelInfo, GroupInfo, Options};
 use rustix::process::{kill_process, Pid, Signal};
+
+/// A process that does not outlive its test, failed or not.
+pub struct Running(Child);
+
+impl Deref for Running {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has usually ended, and then neither does anything.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub trait Start {
+    fn start(&mut self) -> Running;
+}
+
+impl Start for Command {
+    fn start(&mut self) -> Running {
+        Running(self.spawn().unwrap())
+    }
+}
 
 /// A directory with a channel `c` in it.
 pub struct Place {
