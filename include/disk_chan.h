@@ -927,12 +927,16 @@ int dc_reserve(struct dc_producer *producer,
 // Never waits for room. Under DC_SYNC_ALWAYS it waits for the flush. One thread at a time.
 //
 // - DC_OK: sent; the pointer is no longer yours.
-// - DC_AGAIN: not sent: the reservation was skipped, and there is no room for it elsewhere now. It
-//   is still held, content and all: commit again, or abort.
+// - DC_AGAIN, -ENOSPC and others of the operating system: not sent: the reservation was skipped, and
+//   there is no room for it elsewhere now. It is still held, content and all: commit again, or
+//   abort.
+// - -ECANCELED: the same, once after dc_producer_interrupt.
 // - DC_E_STATE: no reservation is held.
 // - DC_E_ARGUMENT: producer is NULL, or len is more than was reserved (it is still held).
-// - DC_E_POISONED, -ENOSPC: as of dc_send.
-DC_API DC_WARN_UNUSED int dc_commit(struct dc_producer *producer, size_t len);
+// - DC_E_POISONED, DC_E_CORRUPT: as of dc_send. The reservation is gone.
+DC_API DC_WARN_UNUSED
+int dc_commit(struct dc_producer *producer,
+              size_t len);
 
 // Gives the reservation back; readers will pass over it. Never blocks. One thread at a time.
 //

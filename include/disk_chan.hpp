@@ -703,10 +703,11 @@ class reservation {
   std::byte* begin() const noexcept { return data_; }
   std::byte* end() const noexcept { return data_ + size_; }
   // Sends the first `size` bytes of it. Never waits for room; under durability::always it waits for
-  // the flush. status::again: readers had skipped it, and there is no room elsewhere now; it is
-  // still held, commit again or abort. So it is after errc::argument (`size` is more than was
-  // reserved, or it was empty). Whatever else comes, it is empty afterwards, and sent is status::ok
-  // only. status::interrupted and other codes as of producer::send.
+  // the flush. status::again or interrupted, or an error of the operating system (no space, say):
+  // readers had skipped it, and there is no room elsewhere now; it is still held, commit again or
+  // abort. So it is after errc::argument (`size` is more than was reserved, or it was empty).
+  // After errc::poisoned (under durability::always unknown, else not sent) and errc::corrupt
+  // (lost) it is empty, as after status::ok.
   status commit(std::size_t size, std::error_code& ec) noexcept {
     return detail::outcome(finish(size), ec);
   }
@@ -738,7 +739,14 @@ class reservation {
   }
   int finish(std::size_t size) noexcept {
     const int code = dc_commit(data_ != nullptr ? producer_ : nullptr, size);
-    if (code != DC_AGAIN && code != DC_E_ARGUMENT) clear();
+    switch (code) {
+      case DC_OK:
+      case DC_E_POISONED:
+      case DC_E_CORRUPT:
+      case DC_E_STATE:
+      case DC_E_FORKED: clear(); break;
+      default: break;
+    }
     return code;
   }
 

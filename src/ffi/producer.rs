@@ -307,11 +307,13 @@ pub unsafe extern "C" fn dc_reserve(
 /// Never waits for room. Under DC_SYNC_ALWAYS it waits for the flush. One thread at a time.
 ///
 /// - DC_OK: sent; the pointer is no longer yours.
-/// - DC_AGAIN: not sent: the reservation was skipped, and there is no room for it elsewhere now. It
-///   is still held, content and all: commit again, or abort.
+/// - DC_AGAIN, -ENOSPC and others of the operating system: not sent: the reservation was skipped, and
+///   there is no room for it elsewhere now. It is still held, content and all: commit again, or
+///   abort.
+/// - -ECANCELED: the same, once after dc_producer_interrupt.
 /// - DC_E_STATE: no reservation is held.
 /// - DC_E_ARGUMENT: producer is NULL, or len is more than was reserved (it is still held).
-/// - DC_E_POISONED, -ENOSPC: as of dc_send.
+/// - DC_E_POISONED, DC_E_CORRUPT: as of dc_send. The reservation is gone.
 #[no_mangle]
 #[must_use]
 pub unsafe extern "C" fn dc_commit(producer: *mut dc_producer, len: usize) -> c_int {

@@ -3,7 +3,9 @@
 use super::claim::Until;
 use super::{payload, Producer, Reservation};
 use crate::engine::abandoned;
-use crate::error::{fail, Error, Result, DC_AGAIN, DC_E_ARGUMENT, DC_E_INTERNAL, DC_E_STATE};
+use crate::error::{
+    fail, Error, Result, DC_E_ARGUMENT, DC_E_CORRUPT, DC_E_INTERNAL, DC_E_POISONED, DC_E_STATE,
+};
 use crate::layout::page::UNIT;
 
 impl Producer {
@@ -18,8 +20,8 @@ impl Producer {
         Ok(data)
     }
 
-    /// Publish the reservation's first `len` bytes. [`DC_AGAIN`]: it was skipped, must be copied to a
-    /// new place, and there is no room now; the reservation stays.
+    /// Publish the reservation's first `len` bytes. Where it was skipped, it must be copied to a new place; whatever keeps
+    /// it from that (`DC_AGAIN`, an interrupt, a full disk), the reservation stays.
     pub fn commit(&mut self, len: usize) -> Result<()> {
         self.handle.check_fork()?;
         let Some(r) = self.reservation.take() else {
@@ -46,7 +48,8 @@ impl Producer {
         }
         // It was skipped: the same bytes, sent anew.
         let sent = self.send(data, 0);
-        if sent.is_err_and(|e| e.code() == DC_AGAIN) {
+        // Poisoned: whether it was sent may be unknown. Damaged: it is lost.
+        if sent.is_err_and(|e| ![DC_E_POISONED, DC_E_CORRUPT].contains(&e.code())) {
             self.reservation = Some(r);
         }
         sent

@@ -321,6 +321,8 @@ TEST(s067_commit_without_room_keeps_the_reservation) {
     CHECK_EQ(take_number(c), 0);
     memcpy(data, &mine, 8);
     CHECK_CODE(dc_commit(a, 8), DC_AGAIN);
+    CHECK_OK(dc_producer_interrupt(a));
+    CHECK_CODE(dc_commit(a, 8), -ECANCELED);
     CHECK_CODE(dc_commit(a, 8), DC_AGAIN);
     CHECK_CODE(dc_send(a, &mine, 8, 0), DC_E_STATE);
     take_numbers(c, 1, count);
