@@ -53,26 +53,54 @@ reason() {
     printf '%s' "${why:-see $log}" | tr '\t' ' ' | cut -c 1-200
 }
 
+# The feature whose package the log says could not be built; nothing where it does not say.
+culprit() {
+    if grep -qE '(library|find) -l(bsd|uuid)' "$log"; then
+        echo aeron
+        return
+    fi
+    for package in $(sed -nE 's/.*(custom build command for|could not compile) `([a-z0-9_-]+).*/\2/p' "$log"); do
+        case $package in
+        rusteron*) echo aeron ;;
+        iceoryx2*) echo iceoryx2 ;;
+        lmdb*) echo lmdb ;;
+        redis) echo redis ;;
+        rusqlite | libsqlite3*) echo sqlite ;;
+        zmq* | zeromq*) echo zeromq ;;
+        *) continue ;;
+        esac
+        return
+    done
+}
+
+leave_out() {
+    cp "$log" "$target/bench-build-$1.log"
+    printf '%s\t%s\n' "$1" "it could not be built: $(reason)" >>"$missing"
+    echo "bench: without $1: $target/bench-build-$1.log" >&2
+}
+
 echo "bench: building the peers; what they print goes to $log" >&2
 : >"$log"
 python_tools
 libraries
-good=$(echo $features | tr ' ' ',')
-if ! compile "$good" >>"$log" 2>&1; then
-    # One of them cannot be built; each by itself says which.
-    good=
-    for feature in $features; do
-        echo "bench: trying $feature" >&2
-        if compile "$feature" >"$log" 2>&1; then
-            good=${good:+$good,}$feature
-        else
-            cp "$log" "$target/bench-build-$feature.log"
-            printf '%s\t%s\n' "$feature" "it could not be built: $(reason)" >>"$missing"
-            echo "bench: without $feature: $target/bench-build-$feature.log" >&2
-        fi
-    done
-    compile "$good" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
-fi
+good=$features
+until compile "$(echo $good | tr ' ' ',')" >>"$log" 2>&1; do
+    bad=$(culprit)
+    case " $good " in
+    *" ${bad:-?} "*) ;;
+    *)
+        # The log does not say which: each by itself does.
+        for feature in $good; do
+            echo "bench: trying $feature" >&2
+            compile "$feature" >"$log" 2>&1 || { bad=$feature && break; }
+        done
+        [ -n "$bad" ] || { cat "$log" >&2 && exit 1; }
+        ;;
+    esac
+    leave_out "$bad"
+    good=$(for feature in $good; do [ "$feature" = "$bad" ] || echo "$feature"; done | tr '\n' ' ')
+    : >"$log"
+done
 command -v strace >/dev/null || scripts/setup.sh strace || true
 if ! command -v redis-server >/dev/null; then
     printf 'redis\tredis-server is not installed\n' >>"$missing"
