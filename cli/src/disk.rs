@@ -36,8 +36,6 @@ pub struct Page {
     pub messages: u64,
     /// Of its slots or its bytes, whichever is nearer to its end: 0 to 1.
     pub fill: f64,
-    /// Messages ever sent in pages before it.
-    base: Option<u64>,
     buried: u64,
 }
 
@@ -86,7 +84,7 @@ impl Disk {
         };
         let share = |part: u64, whole: u64| part.min(whole) as f64 / whole.max(1) as f64;
         let fill = share(claims, self.slots).max(share(units, self.max_units));
-        Some(Page { number, messages, fill, base: word(80).checked_sub(1), buried: word(56) })
+        Some(Page { number, messages, fill, buried: word(56) })
     }
 
     pub fn participants(&self) -> Option<Participants> {
@@ -107,9 +105,9 @@ impl Disk {
 }
 
 impl Page {
-    /// Messages ever sent, up to the last one of this page, where that is known.
-    pub fn ever_sent(&self) -> Option<u64> {
-        Some(self.base? + self.messages.saturating_sub(self.buried))
+    /// Messages in it; its claims that came to nothing are none.
+    pub fn sent(&self) -> u64 {
+        self.messages.saturating_sub(self.buried)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The figures of one look, and the rates since the one before.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -28,8 +28,10 @@ pub struct Sampler {
     pub rates: VecDeque<u64>,
     /// Messages a second that groups received.
     pub rate_out: f64,
-    /// Messages ever sent, and when that was seen.
+    /// Messages sent since the first look, and when that was seen.
     sent: Option<(Instant, u64)>,
+    /// How many each page had at the last look.
+    counted: BTreeMap<u64, u64>,
 }
 
 /// A group, and what became of it of late.
@@ -55,6 +57,7 @@ impl Sampler {
             rates: VecDeque::new(),
             rate_out: 0.0,
             sent: None,
+            counted: BTreeMap::new(),
         })
     }
 
@@ -67,25 +70,37 @@ impl Sampler {
         self.pages = (oldest..=newest).filter_map(|n| self.disk.page(n)).collect();
         let now = Instant::now();
         let groups = groups::all(&self.channel)?;
-        let sent = self.pages.last().filter(|p| p.number == newest).and_then(Page::ever_sent);
-        // Where the count is not known, the rates wait for a look at which it is.
-        let passed = match (self.sent, sent) {
-            (Some((then, before)), Some(sent)) => {
-                let seconds = now.duration_since(then).as_secs_f64().max(1e-3);
-                Some((sent.saturating_sub(before), seconds))
-            }
-            _ => None,
-        };
+        let sent = self.count(newest);
+        let passed = self.sent.map(|(then, before)| {
+            let seconds = now.duration_since(then).as_secs_f64().max(1e-3);
+            (sent.saturating_sub(before), seconds)
+        });
         if let Some((more, seconds)) = passed {
             keep(&mut self.rates, (more as f64 / seconds) as u64);
         }
         let groups = groups.into_iter().map(|(name, info)| self.group(&name, info, passed));
         self.groups = groups.collect();
         self.rate_out = self.groups.iter().map(|g| g.rate).sum();
-        if let Some(sent) = sent {
-            self.sent = Some((now, sent));
-        }
+        self.sent = Some((now, sent));
         Ok(())
+    }
+
+    /// Messages sent since the first look: what each page has more than at the look before.
+    fn count(&mut self, newest: u64) -> u64 {
+        let mut sent = self.sent.map_or(0, |(_, sent)| sent);
+        let seen = self.counted.last_key_value().map(|(number, _)| *number);
+        for page in &self.pages {
+            let now = page.sent();
+            // A page that is new has all of its messages new; so had it none when nothing was seen yet.
+            let before = match self.counted.insert(page.number, now) {
+                Some(before) => before,
+                None if seen.is_some_and(|seen| page.number > seen) => 0,
+                None => now,
+            };
+            sent += now.saturating_sub(before);
+        }
+        self.counted.retain(|number, _| number + PAGES > newest);
+        sent
     }
 
     fn group(&mut self, name: &[u8], info: GroupInfo, passed: Option<(u64, f64)>) -> Group {
