@@ -123,7 +123,7 @@ impl<'a> Maker<'a> {
             Watch::Nothing => false,
             Watch::Stop { control, every } => {
                 control.tell(self.producer, done);
-                let on = !control.stopped();
+                let on = !control.stopped() && !control.has_failed();
                 if on && done == self.all {
                     control.ran_out();
                 }

@@ -43,6 +43,8 @@ pub struct Checker<'a> {
     count: u64,
     told: u64,
     every: u64,
+    /// It has no mates.
+    alone: bool,
     /// All that are to come to all consumers of this one's group; the largest number while nobody knows.
     total: u64,
     producers: usize,
@@ -67,6 +69,7 @@ impl<'a> Checker<'a> {
             next: vec![0; producers],
             count: 0,
             told: 0,
+            alone: mates.len() == 1,
             every: if total.is_some() { TOLD } else { TOLD_BY_TIME },
             total: total.unwrap_or(u64::MAX),
             producers,
@@ -96,7 +99,8 @@ impl<'a> Checker<'a> {
         let first = word(&message[..8]);
         let (producer, sequence) = ((first >> 48) as usize, first << 16 >> 16);
         let Some(next) = self.next.get_mut(producer) else { return false };
-        if sequence < *next {
+        // Who shares with others does not get all; who is alone does.
+        if sequence < *next || self.alone && sequence != *next {
             return false;
         }
         *next = sequence + 1;
@@ -112,8 +116,9 @@ impl<'a> Checker<'a> {
     fn wrong(&self, message: &[u8]) -> Result<()> {
         let begin = &message[..message.len().min(32)];
         anyhow::bail!(
-            "a message of {} bytes is not what was sent or not in order: {begin:x?}",
-            message.len()
+            "a message of {} bytes is not what was sent or not the next one, {:x?} by producer: {begin:x?}",
+            message.len(),
+            self.next
         )
     }
 
@@ -125,6 +130,12 @@ impl<'a> Checker<'a> {
     /// Nothing came: whether everything has.
     pub fn all(&mut self) -> Result<bool> {
         self.tell();
+        ensure!(
+            !self.control.has_failed(),
+            "another role failed; of {} messages {} were received",
+            self.total,
+            self.count
+        );
         if self.total == u64::MAX {
             self.total = self.control.made(self.producers).unwrap_or(u64::MAX);
         }
@@ -142,7 +153,7 @@ impl<'a> Checker<'a> {
     /// A consumer that is alone knows by itself.
     #[inline(always)]
     pub fn alone_and_done(&self) -> bool {
-        self.mates.len() == 1 && self.count == self.total
+        self.alone && self.count == self.total
     }
 }
 

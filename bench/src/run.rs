@@ -77,7 +77,10 @@ fn roles(spec: &Spec, peer: &dyn Peer, control: &Control, which: Range<usize>) -
             let threads: Vec<_> = which
                 .map(|number| {
                     scope.spawn(move || {
-                        role(spec, peer, control, number).inspect_err(|_| control.failed())
+                        role(spec, peer, control, number).inspect_err(|e| {
+                            eprintln!("role {number}: {e}");
+                            control.failed()
+                        })
                     })
                 })
                 .collect();
@@ -195,6 +198,7 @@ pub fn run_apart(spec: &Spec, scratch: &Path, limit: Duration, before: &[&str]) 
     };
     command.args(["one", "--spec", &text, "--scratch"]).arg(scratch);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("RUST_BACKTRACE", "0");
     // A group of its own, which ends with all that the run has started.
     let mut child = command.process_group(0).spawn()?;
     let begin = std::time::Instant::now();
@@ -210,7 +214,8 @@ pub fn run_apart(spec: &Spec, scratch: &Path, limit: Duration, before: &[&str]) 
     let output = child.wait_with_output()?;
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{}", err.trim());
+    let why = err.trim().lines().next().unwrap_or("it failed and said nothing");
+    ensure!(output.status.success(), "{}", why.trim_start_matches("Error: "));
     let last = out.trim().lines().last().unwrap_or_default();
     serde_json::from_str(last).with_context(|| format!("a run printed {out:?}"))
 }

@@ -5,14 +5,15 @@
 //! messages, 4,096 at most. Consumers poll; round trips that sleep are woken by its event service.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::iceoryx2::port::listener::Listener;
 use ::iceoryx2::port::notifier::Notifier;
 use ::iceoryx2::port::publisher::Publisher;
 use ::iceoryx2::port::subscriber::Subscriber;
+use ::iceoryx2::port::update_connections::UpdateConnections;
 use ::iceoryx2::prelude::*;
-use anyhow::{anyhow, Result};
+use anyhow::{anyhow, ensure, Result};
 
 use super::{Peer, RoundTrips, Work};
 use crate::maker::Maker;
@@ -22,6 +23,8 @@ use crate::spec::{Spec, Wait};
 
 /// Looks without a message after which a consumer asks whether all are received.
 const LOOK: u32 = 1000;
+/// No wait of producers for consumers takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 type Bus = ipc::Service;
 
@@ -43,18 +46,22 @@ impl Iceoryx2 {
         Ok(Iceoryx2 { name, dir: dir.to_path_buf(), spec: spec.clone() })
     }
 
-    /// What the consumers leave when they are done.
-    fn done(&self, consumer: usize) -> PathBuf {
-        self.dir.join(format!("iceoryx2-done-{consumer}"))
+    /// What a consumer leaves in the run's directory when it has come so far.
+    fn mark(&self, far: &str, consumer: usize) -> PathBuf {
+        self.dir.join(format!("iceoryx2-{far}-{consumer}"))
     }
 
-    /// What a publisher has sent goes with it: it stays until all is received.
-    fn wait_for_consumers(&self) {
+    /// A producer waits for all consumers. At its begin: what is sent before a subscriber has looked for publishers is
+    /// dropped once its buffer is full. At its end: what a publisher has sent goes with it.
+    fn wait_for_consumers(&self, far: &str) -> Result<()> {
+        let since = Instant::now();
         for role in self.spec.consuming() {
-            while !self.done(role).exists() {
-                std::thread::sleep(Duration::from_micros(100));
+            while !self.mark(far, role).exists() {
+                ensure!(since.elapsed() < PATIENCE, "consumer {role} is not {far}");
+                std::thread::sleep(Duration::from_micros(50));
             }
         }
+        Ok(())
     }
 
     fn node(&self) -> Result<Node<Bus>> {
@@ -123,11 +130,11 @@ impl Peer for Iceoryx2 {
         let publisher = self.publisher(&node, "to")?;
         Ok(Box::new(move || {
             let _node = node;
+            self.wait_for_consumers("connected")?;
             while let Some(message) = maker.next() {
                 publish(&publisher, message)?;
             }
-            self.wait_for_consumers();
-            Ok(())
+            self.wait_for_consumers("done")
         }))
     }
 
@@ -136,6 +143,8 @@ impl Peer for Iceoryx2 {
         let subscriber = self.subscriber(&node, "to")?;
         Ok(Box::new(move || {
             let (_node, mut idle) = (node, 0);
+            subscriber.update_connections().map_err(why)?;
+            std::fs::write(self.mark("connected", checker.consumer()), "")?;
             while !checker.alone_and_done() {
                 if let Some(sample) = subscriber.receive().map_err(why)? {
                     checker.check(sample.payload())?;
@@ -147,7 +156,7 @@ impl Peer for Iceoryx2 {
                 }
                 std::hint::spin_loop();
             }
-            std::fs::write(self.done(checker.consumer()), "")?;
+            std::fs::write(self.mark("done", checker.consumer()), "")?;
             Ok(())
         }))
     }
