@@ -179,7 +179,10 @@ fn durable(s: Scale) -> Vec<Experiment> {
         .note("Ours: `dc_send_batch`, then `dc_sync`. The others: one transaction or pipeline."),
     ];
     for producers in [2, 4, 16] {
-        let (id, title) = (format!("durable-{producers}"), format!("{producers} producers"));
+        let (id, title) = (
+            format!("durable-{producers}"),
+            format!("{producers} producers, every message flushed"),
+        );
         all.push(one(&id, &title, producers).rounds(2).point_only());
     }
     all
@@ -231,6 +234,10 @@ fn resources(s: Scale) -> Vec<Experiment> {
     ]
 }
 
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Runs of a second in which everybody sends or receives what he can.
 fn scaling(s: Scale) -> Vec<Experiment> {
     let timed = |p, producers, consumers, groups| Spec {
@@ -263,7 +270,10 @@ fn scaling(s: Scale) -> Vec<Experiment> {
             if n == 1 && series != Series::Producers {
                 continue;
             }
-            let (id, title) = (format!("{name}-{n}"), format!("{producers} to {consumers}"));
+            let (id, title) = (
+                format!("{name}-{n}"),
+                format!("{}, {}", count(producers, "producer"), count(consumers, "consumer")),
+            );
             let specs = of([Ours, CrossbeamInline], |p| timed(p, producers, consumers, 1));
             let mut point =
                 Experiment::new(&id, &title, Unit::Rate, specs).at(series, n as u64).rounds(2);
