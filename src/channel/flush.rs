@@ -6,8 +6,11 @@
 //! poisoned for every process. Whoever dies between the kernel's error and the poisoning leaves
 //! `FLUSHING` set: the next one dirties the range anew before it trusts a flush.
 
+mod behind;
+
 use std::time::Duration;
 
+use self::behind::Behind;
 use super::handles::Handle;
 use super::pages::{Page, Pinned};
 use super::{Deadline, Shared};
@@ -22,11 +25,6 @@ use crate::layout::{page_of, position, slot_of};
 use crate::options::CHECKSUM_OFF;
 use crate::sync::{planted, AcqRel, Acquire, Memory, SeqCst};
 use crate::sys::{clock, futex, lock};
-
-/// Pauses between looks at a message in front that is claimed and not published: they double, so that a wait takes twice
-/// as long as it must at most, and one behind a suspended producer does not keep the disk busy.
-const BEHIND_LEAST: Duration = Duration::from_micros(50);
-const BEHIND_MOST: Duration = Duration::from_millis(5);
 
 /// Who waits for a flush, which says what may end its wait.
 #[derive(Clone, Copy)]
@@ -68,8 +66,7 @@ impl Shared {
     /// Wait until everything before `target` is on stable storage, flushing if nobody else does.
     pub(crate) fn flush_to(&self, target: u64, deadline: Deadline, by: Waiter<'_>) -> Result<()> {
         let (mut since, mut count) = (clock::now_ns(), None);
-        let (mut moved, mut reached) = (since, self.durable());
-        let mut pause = BEHIND_LEAST;
+        let mut behind = Behind::new(self.durable(), since);
         // Bounded by the deadline; without one, by the stall timeout for each unpublished message and
         // for a flusher that is suspended.
         loop {
@@ -85,11 +82,13 @@ impl Shared {
             let (most, seen) = match self.try_flush(stalls)? {
                 true if self.durable() >= target => return self.intact(()),
                 // Somebody in front is between claim and publication.
-                true if self.stands_still(&mut moved, &mut reached) => return Err(self.stuck()),
                 true => {
-                    let now = (pause, self.ctl.load(FLUSHED, Acquire) as u32);
-                    pause = (2 * pause).min(BEHIND_MOST);
-                    now
+                    let now = clock::now_ns();
+                    let pause = behind.pause(self.durable(), now);
+                    if self.stands_still(now - behind.since) {
+                        return Err(self.stuck());
+                    }
+                    (pause, self.ctl.load(FLUSHED, Acquire) as u32)
                 }
                 false => (Duration::from_millis(20), flushed),
             };
@@ -131,13 +130,9 @@ impl Shared {
         }
     }
 
-    /// Whether the durable position has not moved although nothing that takes time is in its way.
-    fn stands_still(&self, moved: &mut u64, reached: &mut u64) -> bool {
-        let (now, durable) = (clock::now_ns(), self.durable());
-        if durable != *reached {
-            (*moved, *reached) = (now, durable);
-        }
-        now - *moved > (3 * u64::from(self.stall_timeout_ms) + 1000) * 1_000_000
+    /// Whether the durable position has not moved for longer than anything in its way can take.
+    fn stands_still(&self, since: u64) -> bool {
+        since > (3 * u64::from(self.stall_timeout_ms) + 1000) * 1_000_000
     }
 
     #[cold]
