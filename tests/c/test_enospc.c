@@ -118,6 +118,37 @@ TEST(s131_no_room_at_roll_over) { no_room_at_roll_over(0); }
 
 TEST(s131_no_room_at_roll_over_without_a_thread) { no_room_at_roll_over(DC_NO_THREAD); }
 
+/* [S67] A reservation that was skipped is to be sent anew, and there is no room on the disk: it is kept until there is. */
+TEST(s131_no_room_for_a_reservation_that_was_skipped) {
+    mount_disk("32m");
+    dc_options o = retain_options(DC_RETAIN_UNREAD);
+    o.page_size = 1 << 20;
+    o.max_pages = 1000;
+    o.stall_timeout_ms = 100;
+    dc_channel *channel = open_at(chan_path, &o);
+    dc_producer *a = producer_of(channel), *b = producer_of(channel);
+    dc_consumer *c = subscribe_ack(channel, "g", DC_ACK_NEXT);
+    unsigned char load[64];
+    void *data;
+    CHECK_OK(dc_reserve(a, sizeof load, 0, &data));
+    fill(3 << 20);
+    uint64_t sent = send_until_enospc(b, 0, 30000), taken = 0;
+    for (; taken < sent; taken++) { /* by readers, who skip it */
+        dc_message m = take(c);
+        CHECK_EQ(load_check(&m).sequence, taken);
+    }
+    memcpy(data, load, load_make(load, 2, 0, sizeof load));
+    for (int again = 0; again < 3; again++) {
+        CHECK_CODE(dc_commit(a, sizeof load), -ENOSPC);
+        CHECK_CODE(dc_send(a, "x", 1, 0), DC_E_STATE); /* still held */
+    }
+    SYS(unlink(ballast));
+    CHECK_OK(dc_commit(a, sizeof load));
+    dc_message m = take(c);
+    CHECK_EQ(load_check(&m).producer, 2);
+    take_nothing(c);
+}
+
 /* A ring that has all its pages needs no more room to go on. */
 TEST(s131_a_ring_goes_on_in_its_own_pages) {
     mount_disk("16m");
