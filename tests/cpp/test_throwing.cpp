@@ -578,6 +578,29 @@ TEST(a_reservation_is_committed_or_aborted) {
     CHECK_THROWS(dc::errc::too_big, (void)f.producer.reserve(std::size_t{1} << 40));
 }
 
+// Readers skipped it, the channel is full: whatever keeps it from being sent anew, it is still held.
+TEST(a_reservation_that_was_skipped_is_held_until_it_is_sent) {
+    Fixture f(small_options(dc::retention::unread).stall_timeout(100ms), dc::subscribe_options().ack(dc::ack::manual));
+    dc::reservation r = f.producer.reserve(4);
+    dc::producer other = f.channel.open_producer();
+    std::size_t sent = 0;
+    while (other.send("other", dc::no_wait) == status::ok) sent++;
+    CHECK_TEXT_IS(f.take(), "other");
+    memcpy(r.data(), "mine", 4);
+    CHECK_STATUS(r.commit(), status::again);
+    CHECK(r);
+    f.producer.interrupt();
+    CHECK_STATUS(r.commit(), status::interrupted);
+    CHECK(r && r.size() == 4);
+    CHECK_STATUS(r.commit(), status::again);
+    CHECK(r);
+    for (std::size_t i = 1; i < sent; i++) CHECK_TEXT_IS(f.take(), "other");
+    f.consumer.ack(dc::position{f.channel.stats().end});
+    CHECK_STATUS(r.commit(), status::ok);
+    CHECK(!r);
+    CHECK_TEXT_IS(f.take(), "mine");
+}
+
 TEST(what_is_given_back_comes_again) {
     Fixture f(small_options(), dc::subscribe_options().ack(dc::ack::manual).max_unacked(3));
     for (const char* text : {"a", "b", "c", "d"}) f.producer.send(text);
