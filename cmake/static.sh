@@ -8,6 +8,5 @@ code=$?
 cat "$out.log" >&2
 [ $code -eq 0 ] || exit $code
 libs=$(sed -n 's/^.*native-static-libs: //p' "$out.log" | tail -n 1)
-# Nothing is said where nothing was compiled anew.
-[ -z "$libs" ] || echo "$libs" >"$out"
-[ -s "$out" ]
+[ -n "$libs" ] || { echo "static.sh: rustc did not say which system libraries a static link needs; see $out.log" >&2 && exit 1; }
+echo "$libs" >"$out"
