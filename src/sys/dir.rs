@@ -1,12 +1,12 @@
 //! Open directories: the files of one are reached through its descriptor, so that renaming it, or a
 //! change of the working directory, cannot lead elsewhere. Names are built without allocating.
 
-use std::ffi::{c_char, c_int, CString};
+use std::ffi::{c_char, c_int, CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::errno::{retry, retry_len, Os};
-use super::file::{stat_with, Fd, Stat};
+use super::file::{Fd, Stat};
 use super::fs::overwrite_in_place;
 
 /// The longest name of a file (`NAME_MAX`).
@@ -30,6 +30,10 @@ impl Name {
 
     fn as_ptr(&self) -> *const c_char {
         self.0.as_ptr().cast()
+    }
+
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).expect("zeros follow the name")
     }
 }
 
@@ -166,9 +170,7 @@ impl Dir {
     /// What lies under a name; a symbolic link itself, not what it points to.
     pub fn stat_of(&self, name: &str) -> Os<Stat> {
         let name = Name::new(name)?;
-        let flags = libc::AT_SYMLINK_NOFOLLOW;
-        // SAFETY: `name` is NUL-terminated and outlives the call, `s` is a valid stat buffer.
-        stat_with(|s| unsafe { libc::fstatat(self.raw(), name.as_ptr(), s, flags) })
+        Stat::at(self.raw(), name.as_c_str(), libc::AT_SYMLINK_NOFOLLOW)
     }
 
     /// Make its entries durable.

@@ -1,6 +1,6 @@
 //! Open files. Every descriptor is closed on `exec`, and in forked children (see [`super::fork`]).
 
-use std::ffi::c_int;
+use std::ffi::{c_int, CStr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use super::dir::{make_dir, remove_dir, sync_parent, Dir};
@@ -11,7 +11,7 @@ pub use super::random::{random_bytes, unique};
 /// Allocation is restarted in pieces, down to this size, when signals interrupt it.
 const SMALLEST_PIECE: u64 = 1 << 20;
 
-/// What `fstat` says of a file.
+/// What there is to know of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Stat {
     /// Device of its file system.
@@ -28,27 +28,35 @@ pub struct Stat {
     pub is_file: bool,
 }
 
-impl From<libc::stat> for Stat {
-    // The casts change nothing here, but some fields are narrower on other architectures.
-    #[allow(clippy::unnecessary_cast)]
-    fn from(s: libc::stat) -> Stat {
-        Stat {
-            dev: s.st_dev as u64,
-            ino: s.st_ino as u64,
-            size: s.st_size as u64,
-            blocks: s.st_blocks as u64,
-            links: s.st_nlink as u64,
-            is_file: s.st_mode & libc::S_IFMT == libc::S_IFREG,
-        }
+impl Stat {
+    /// Of what lies at `path` in the directory `dir`; with `AT_EMPTY_PATH` and no path, of `dir` itself.
+    ///
+    /// Its times are not asked for: since Linux 6.13 a file whose time somebody has seen gets a finer one with
+    /// the next write, however soon that comes, and every flush then writes its inode besides the data.
+    pub(super) fn at(dir: c_int, path: &CStr, flags: c_int) -> Os<Stat> {
+        const WANTED: libc::c_uint = libc::STATX_TYPE
+            | libc::STATX_NLINK
+            | libc::STATX_INO
+            | libc::STATX_SIZE
+            | libc::STATX_BLOCKS;
+        // SAFETY: a struct of integers, for which zeros are a value.
+        let mut s: libc::statx = unsafe { std::mem::zeroed() };
+        // SAFETY: `path` is NUL-terminated, `s` a valid buffer.
+        retry(|| unsafe { libc::statx(dir, path.as_ptr(), flags, WANTED, &mut s) })?;
+        Ok(Stat {
+            dev: libc::makedev(s.stx_dev_major, s.stx_dev_minor),
+            ino: s.stx_ino,
+            size: s.stx_size,
+            blocks: s.stx_blocks,
+            links: s.stx_nlink.into(),
+            is_file: libc::mode_t::from(s.stx_mode) & libc::S_IFMT == libc::S_IFREG,
+        })
     }
-}
 
-/// Run one of the stat calls.
-pub(super) fn stat_with(call: impl Fn(*mut libc::stat) -> c_int) -> Os<Stat> {
-    // SAFETY: a struct of integers, for which zeros are a value.
-    let mut s: libc::stat = unsafe { std::mem::zeroed() };
-    retry(|| call(&mut s))?;
-    Ok(s.into())
+    /// Of an open file.
+    pub(super) fn of(fd: c_int) -> Os<Stat> {
+        Stat::at(fd, c"", libc::AT_EMPTY_PATH)
+    }
 }
 
 fn offset(at: u64) -> Os<libc::off_t> {
@@ -106,8 +114,7 @@ impl Fd {
 
     /// Its length, identity and kind.
     pub fn stat(&self) -> Os<Stat> {
-        // SAFETY: `s` is a valid stat buffer.
-        stat_with(|s| unsafe { libc::fstat(self.raw(), s) })
+        Stat::of(self.raw())
     }
 
     /// Reserve `len` bytes at `off`, extending the file as needed and keeping what it holds. Where
@@ -325,6 +332,34 @@ pub(super) mod tests {
         });
         assert_eq!(status, 0);
         assert_eq!(dir.stat_of("f").unwrap().size, 4_096);
+    }
+
+    /// What the kernel's clock for the times of files says now.
+    fn coarse_now() -> (i64, i64) {
+        let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: a valid timespec.
+        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut t) };
+        (t.tv_sec, t.tv_nsec)
+    }
+
+    #[test]
+    fn looking_at_a_file_does_not_refine_its_times() {
+        use std::os::unix::fs::MetadataExt;
+        let temp = Temp::new();
+        let dir = temp.dir();
+        let fd = dir.create_new("a").unwrap();
+        // Others who look at their files make the clock jump now and then: once it must be as expected.
+        let coarse = (0..1_000).any(|_| {
+            let before = coarse_now();
+            fd.write_at(b"a", 0).unwrap();
+            fd.stat().unwrap();
+            dir.stat_of("a").unwrap();
+            fd.write_at(b"b", 0).unwrap();
+            let seen = std::fs::metadata(temp.0.join("a")).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            (seen.mtime(), seen.mtime_nsec()) == before
+        });
+        assert!(coarse);
     }
 
     #[test]

@@ -60,8 +60,7 @@ pub fn refuse_network(fd_raw: i32) -> Os<Option<&'static str>> {
     if kind != FUSE {
         return Ok(classify(kind, None));
     }
-    // SAFETY: `s` is a valid stat buffer.
-    let stat: Stat = super::file::stat_with(|s| unsafe { libc::fstat(fd_raw, s) })?;
+    let stat = Stat::of(fd_raw)?;
     // Bytes, since paths in it are not always UTF-8. Unreadable: taken for local.
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
     Ok(classify(kind, mount_type(&String::from_utf8_lossy(&table), stat.dev)))

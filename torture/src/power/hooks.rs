@@ -230,13 +230,20 @@ unsafe extern "C" fn statx(
     out: *mut libc::statx,
 ) -> c_int {
     let stat = |ram: &mut Ram| {
-        let kind = ram.open(dir)?.kind;
+        // SAFETY: as the C library's.
+        let kind = match unsafe { text(path) } {
+            "" => ram.open(dir)?.kind,
+            name => Kind::File(ram.find(name).ok_or(libc::ENOENT)?),
+        };
         let s = stat_of(ram, kind);
         // SAFETY: a struct of integers; the caller's struct.
         unsafe {
             let mut x: libc::statx = std::mem::zeroed();
             x.stx_mask = libc::STATX_BASIC_STATS;
-            (x.stx_size, x.stx_mode) = (s.st_size as u64, s.st_mode as u16);
+            (x.stx_dev_major, x.stx_dev_minor) = (libc::major(s.st_dev), libc::minor(s.st_dev));
+            (x.stx_ino, x.stx_nlink) = (s.st_ino, s.st_nlink as u32);
+            (x.stx_size, x.stx_blocks) = (s.st_size as u64, s.st_blocks as u64);
+            x.stx_mode = s.st_mode as u16;
             out.write(x);
         }
         Ok(0)
