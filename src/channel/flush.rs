@@ -22,8 +22,8 @@ use crate::layout::control::{
     ABANDONED, DURABLE, DURABLE_THEN, FLUSHED, LOCK_FLUSH, LOCK_FLUSH_BESIDE, MARK, NAMED, POISONED,
 };
 use crate::layout::{page_of, position, slot_of};
-use crate::options::CHECKSUM_OFF;
-use crate::sync::{planted, AcqRel, Acquire, Memory, SeqCst};
+use crate::options::{CHECKSUM_OFF, SYNC_NONE};
+use crate::sync::{planted, AcqRel, Acquire, Memory, Relaxed, SeqCst};
 use crate::sys::{clock, futex, lock};
 
 /// Who waits for a flush, which says what may end its wait.
@@ -46,6 +46,11 @@ impl Shared {
     /// Everything before this position of a doubtful page was on stable storage at the machine crash.
     pub(crate) fn certain(&self) -> u64 {
         self.durable().max(self.ctl.load(DURABLE_THEN, Acquire))
+    }
+
+    /// Whether flushes are to be expected.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.durability != SYNC_NONE || self.ctl.load(FLUSHED, Relaxed) != 0
     }
 
     /// Whether there was an I/O failure.

@@ -2,6 +2,7 @@
 #include "chan.h"
 
 #include <pthread.h>
+#include <sys/vfs.h>
 
 static dc_channel *open_durable(uint32_t durability, uint32_t flags) {
     dc_options o = small_options();
@@ -9,6 +10,17 @@ static dc_channel *open_durable(uint32_t durability, uint32_t flags) {
     o.sync_interval_ms = 20;
     o.flags = flags;
     return open_at(chan_path, &o);
+}
+
+/* Bytes of files that this process has made the kernel write, or will have. */
+static uint64_t written(void) {
+    FILE *io = fopen("/proc/self/io", "r");
+    char line[100];
+    unsigned long long bytes = 0;
+    CHECK(io != NULL);
+    while (fgets(line, sizeof line, io) != NULL) sscanf(line, "write_bytes: %llu", &bytes);
+    fclose(io);
+    return bytes;
 }
 
 TEST(s054_sync_moves_durable_past_what_was_sent) {
@@ -24,6 +36,32 @@ TEST(s054_sync_moves_durable_past_what_was_sent) {
     }
     CHECK_OK(dc_channel_sync(channel, -1));
     CHECK_EQ(channel_info(channel).durable, channel_info(channel).end);
+}
+
+/* A message of a few bytes costs the flush of a few blocks, on pages made in a hurry too, not of the large pieces that the kernel
+ * caches a file in which is written in one go. */
+TEST(s042_a_flush_writes_little) {
+    struct statfs fs;
+    SYS(statfs(".", &fs));
+    if (fs.f_type == 0x01021994) SKIP("the tests' directory is on a tmpfs");
+    dc_options o = retain_options(DC_RETAIN_RING);
+    o.page_size = 0;
+    o.max_messages_per_page = 0;
+    dc_channel *channel = open_at(chan_path, &o);
+    dc_producer *p = producer_of(channel);
+    send_number(p, 0);
+    CHECK_OK(dc_sync(p, -1));
+    uint64_t page = dc_sent_position(p) >> 16;
+    uint64_t n = 1;
+    for (unsigned char load[100]; dc_sent_position(p) >> 16 == page; n++) CHECK_OK(dc_send(p, load, load_make(load, 0, n, sizeof load), 0));
+    CHECK_OK(dc_sync(p, -1));
+    uint64_t before = written();
+    for (int i = 0; i < 200; i++) {
+        send_number(p, n++);
+        CHECK_OK(dc_sync(p, -1));
+    }
+    uint64_t each = (written() - before) / 200;
+    CHECK(each > 0 && each < 100 << 10);
 }
 
 /* [S55] */

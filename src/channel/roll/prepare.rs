@@ -211,7 +211,8 @@ impl Shared {
             }
             fd.allocate(0, self.geometry.file_len())?;
             let likely = self.likely_len(number);
-            if likely < WRITTEN_MIN {
+            // Written this way, the file is cached in large pieces, which each flush would write whole.
+            if likely < WRITTEN_MIN || self.is_flushed() {
                 return Ok(());
             }
             fd.overwrite_with_zeros(0, likely)
