@@ -1,9 +1,10 @@
 //! `top`: a channel live, on the whole screen.
 //!
-//! `sample` takes the figures and makes rates of them, `view` draws them; here is the loop that looks, draws and
+//! `sample` takes the figures and makes rates of them (`sent` of what was sent), `view` draws them; here is the loop that looks, draws and
 //! listens to keys.
 
 mod sample;
+mod sent;
 mod sort;
 mod view;
 

@@ -6,6 +6,7 @@ mod common;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 
 use common::*;
 
@@ -120,6 +121,55 @@ fn top_on_a_channel_in_use() {
     // The screen from before is back.
     let screen = terminal.shows("code 0");
     assert!(!screen.contains("pages"), "{screen}");
+}
+
+/// What stands before "/s" behind this word: "81.2k" is 81,200.
+fn rate(screen: &str, word: &str) -> f64 {
+    let line = line(screen, "/s, out ");
+    let from = line.find(word).unwrap() + word.len();
+    let shown = line[from..].split("/s").next().unwrap().trim();
+    let (digits, factor) = match shown.strip_suffix(['k', 'M']) {
+        Some(digits) => (digits, if shown.ends_with('k') { 1e3 } else { 1e6 }),
+        None => (shown, 1.0),
+    };
+    digits.parse::<f64>().unwrap_or_else(|e| panic!("{e}: {shown:?} in {line}")) * factor
+}
+
+/// Rates do not end with the first page, nor where pages come and go between two looks.
+#[test]
+fn top_over_many_pages() {
+    let place = Place::with(&["--messages-per-page=100", "--page-size=64K", "--max-pages=2"]);
+    let Some(terminal) = Terminal::run(&place, "disk-chan top c --interval 100ms") else {
+        return;
+    };
+    terminal.shows("groups 0");
+    let mut sender = place.command(&["send", "c"]).stdin(Stdio::piped()).start();
+    let mut to = sender.stdin.take().unwrap();
+    // Slowly: some looks a page.
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let feeder = std::thread::spawn(move || {
+        let pause = std::time::Duration::from_millis(30);
+        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            to.write_all(&numbered(10, 10)).unwrap();
+        }
+        to
+    });
+    for newest in [3, 6, 9] {
+        until("another page", || place.info().end >> 16 >= newest);
+        terminal.until("a rate", |screen| rate(screen, " in ") > 20.0);
+    }
+    drop(stop);
+    let mut to = feeder.join().unwrap();
+    terminal.until("rest", |screen| rate(screen, " in ") == 0.0);
+    // Two hundred pages at once, of which no look can see more than two.
+    to.write_all(&numbered(20_000, 10)).unwrap();
+    let screen = terminal.until("a high rate", |screen| rate(screen, " in ") > 4000.0);
+    assert!(line(&screen, " pages ").contains(" of 2,"), "{screen}");
+    drop(to);
+    assert_eq!(ended(&mut sender), 0);
+    terminal.until("rest", |screen| rate(screen, " in ") == 0.0);
+    terminal.press(&["q"]);
+    terminal.shows("code 0");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The figures of one look, and the rates since the one before.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,6 +9,8 @@ use disk_chan::{Channel, ChannelInfo, GroupInfo};
 use crate::cmd::groups;
 use crate::disk::{page_of, Disk, Page, Participants};
 use crate::fail::Result;
+
+use super::sent::Sent;
 
 /// Looks kept for the sparklines.
 const KEPT: usize = 120;
@@ -28,10 +30,9 @@ pub struct Sampler {
     pub rates: VecDeque<u64>,
     /// Messages a second that groups received.
     pub rate_out: f64,
+    counter: Sent,
     /// Messages sent since the first look, and when that was seen.
     sent: Option<(Instant, u64)>,
-    /// How many each page had at the last look.
-    counted: BTreeMap<u64, u64>,
 }
 
 /// A group, and what became of it of late.
@@ -56,8 +57,8 @@ impl Sampler {
             groups: Vec::new(),
             rates: VecDeque::new(),
             rate_out: 0.0,
+            counter: Sent::default(),
             sent: None,
-            counted: BTreeMap::new(),
         })
     }
 
@@ -70,7 +71,8 @@ impl Sampler {
         self.pages = (oldest..=newest).filter_map(|n| self.disk.page(n)).collect();
         let now = Instant::now();
         let groups = groups::all(&self.channel)?;
-        let sent = self.count(newest);
+        let counts: Vec<_> = self.pages.iter().map(|p| (p.number, p.sent())).collect();
+        let sent = self.counter.look(&counts);
         let passed = self.sent.map(|(then, before)| {
             let seconds = now.duration_since(then).as_secs_f64().max(1e-3);
             (sent.saturating_sub(before), seconds)
@@ -80,27 +82,9 @@ impl Sampler {
         }
         let groups = groups.into_iter().map(|(name, info)| self.group(&name, info, passed));
         self.groups = groups.collect();
-        self.rate_out = self.groups.iter().map(|g| g.rate).sum();
+        self.rate_out = self.groups.iter().map(|g| g.rate).sum::<f64>() + 0.0; // of none it is -0
         self.sent = Some((now, sent));
         Ok(())
-    }
-
-    /// Messages sent since the first look: what each page has more than at the look before.
-    fn count(&mut self, newest: u64) -> u64 {
-        let mut sent = self.sent.map_or(0, |(_, sent)| sent);
-        let seen = self.counted.last_key_value().map(|(number, _)| *number);
-        for page in &self.pages {
-            let now = page.sent();
-            // A page that is new has all of its messages new; so had it none when nothing was seen yet.
-            let before = match self.counted.insert(page.number, now) {
-                Some(before) => before,
-                None if seen.is_some_and(|seen| page.number > seen) => 0,
-                None => now,
-            };
-            sent += now.saturating_sub(before);
-        }
-        self.counted.retain(|number, _| number + PAGES > newest);
-        sent
     }
 
     fn group(&mut self, name: &[u8], info: GroupInfo, passed: Option<(u64, f64)>) -> Group {
