@@ -244,6 +244,7 @@ impl History {
             }
             Op::DeleteGroup { group } => {
                 if let Some(group) = self.groups.get_mut(&group) {
+                    self.processes[process].before = Some(group.clone());
                     group.exists = group.exists.min(Tri::Maybe);
                 }
             }
@@ -316,7 +317,13 @@ impl History {
                 }
             }
             Op::DeleteGroup { group: name } => {
+                let before = self.processes[process].before.take();
                 if fine {
+                    self.groups.remove(&name);
+                } else if outcome.code == -libc::ENOENT {
+                    // One who died may have been about to make it.
+                    let there = before.is_some_and(|group| group.exists == Tri::Yes);
+                    ensure!(!there, "group {name} is gone");
                     self.groups.remove(&name);
                 } else if let Some(group) = self.groups.get_mut(&name) {
                     group.exists = Tri::Yes;
