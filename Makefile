@@ -7,11 +7,12 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup configure build demo test torture torture-full bench bench-check bench-quick check header man html install package clean
+.PHONY: help setup configure build demo test test-cluster torture torture-full bench bench-check bench-quick check header man html install package clean
 help:
 	@echo 'make build      both libraries, examples and tests, in $(BUILD)/'
 	@echo 'make demo       show it at work: 5,000,000 messages, then a real text between 8 processes'
 	@echo 'make test       every test, Rust and C'
+	@echo 'make test-cluster  the bridge against three real NATS servers under every fault, in about a quarter of an hour'
 	@echo 'make torture    kills, power cuts, suspensions, full disks, hostile files: a sample, about half an hour'
 	@echo 'make torture-full  the counts of docs/RELIABILITY.md, however long they take'
 	@echo 'make bench      speed beside everything a user could take: writes docs/BENCHMARKS.md, in about 25 minutes'
@@ -39,6 +40,9 @@ demo: build
 
 test: build
 	@scripts/test.sh $(BUILD)
+
+test-cluster: setup
+	@scripts/test_cluster.sh
 
 torture: build
 	@torture/torture.sh sample $(BUILD)

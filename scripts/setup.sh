@@ -45,6 +45,9 @@ packages() {
         zypper:mkfs.btrfs) echo btrfsprogs ;;
         *:mkfs.btrfs) echo btrfs-progs ;;
         *:man) echo man-db ;;
+        pacman:pip3) echo python-pip ;;
+        apk:pip3) echo py3-pip ;;
+        *:pip3) echo python3-pip ;;
         *:addr2line) echo binutils ;;
         apt-get:abidiff) echo abigail-tools ;;
         *:abidiff) echo libabigail ;;

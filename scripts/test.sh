@@ -22,6 +22,8 @@ summary=
 
 # For the counting of instructions, the comparison of headers, the manual pages; what cannot be installed is skipped by name.
 scripts/setup.sh valgrind abidiff mandoc man || true
+# The tests of bridge/ run against it, or say that they did not.
+scripts/nats.sh >/dev/null || summary+="  not shown here: the bridge against a real nats-server"$'\n'
 echo "== cargo test"
 cargo test --locked --workspace --no-fail-fast 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}

@@ -130,7 +130,8 @@ const HEAD: &str = "# Benchmarks\n\n\
     minute to minute the machine's speed changes, so only ratios within a round are worth quoting. \
     The checksum and the crash safety are on unless a line says otherwise; options are the \
     defaults but for lossless retention with 16 pages, and pages enough where everything is \
-    written before it is read.\n\n";
+    written before it is read. What a channel forwards to a cluster has its figures in \
+    [CLUSTER.md](CLUSTER.md#figures).\n\n";
 
 /// The machine, the peers, the commands.
 fn how(results: &Results) -> String {
