@@ -20,10 +20,10 @@ help:
 	@echo 'make bench-quick  speed, beside disk-chan 0.3.0 and crossbeam-channel'
 	@echo 'make check      formatting, clippy without warnings, header and manual pages agree with the code'
 	@echo 'make header     write include/disk_chan.h anew from the code'
-	@echo 'make man        write man/ anew from the header, docs/FORMAT.md and docs/snippets (python3)'
+	@echo 'make man        write man/ anew: from the header, docs/FORMAT.md and docs/snippets (python3), and disk-chan'
 	@echo 'make html       a browsable reference in $(BUILD)/html (python3, mandoc)'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
-	@echo 'make package    a .tar.gz, and a .deb pair where there is dpkg, in $(BUILD)/packages'
+	@echo 'make package    a .tar.gz, and .deb packages where there is dpkg, in $(BUILD)/packages'
 	@echo 'make clean      remove $(BUILD)/ and target/'
 
 setup:
@@ -68,6 +68,7 @@ header: setup
 
 man:
 	@python3 scripts/manual
+	@scripts/tool_pages.sh
 
 html:
 	@scripts/setup.sh python3 mandoc

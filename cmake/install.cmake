@@ -14,7 +14,7 @@ if(NOT DISK_CHAN_PACKAGE STREQUAL deb) # which has them elsewhere
 endif()
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(NOT DISK_CHAN_PACKAGE STREQUAL deb) # which has them compressed
-  install(DIRECTORY man/ DESTINATION ${CMAKE_INSTALL_MANDIR} FILES_MATCHING PATTERN "*.[1-9]")
+  install(DIRECTORY man/man3 man/man5 man/man7 DESTINATION ${CMAKE_INSTALL_MANDIR} FILES_MATCHING PATTERN "*.[1-9]")
 endif()
 
 # pkg-config
@@ -52,7 +52,3 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/disk_chan-config.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/disk_chan-targets.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/disk_chan-config-version.cmake
         DESTINATION ${disk_chan_package_dir})
-
-if(DISK_CHAN_PACKAGE)
-  include(cmake/packages.cmake)
-endif()

@@ -1,6 +1,7 @@
 # Packages by CPack; scripts/package.sh makes them. DISK_CHAN_PACKAGE says which kind this build tree is for:
 #   tgz   everything, to be unpacked anywhere
-#   deb   libdisk-chan0 (what programs need that run) and libdisk-chan-dev (what one needs to build them)
+#   deb   libdisk-chan0 (what programs need that run), libdisk-chan-dev (what one needs to build them), and disk-chan: the program
+#         alone, since a package of a library may have no files whose names stay when its soname changes
 set(CPACK_PACKAGE_NAME disk_chan)
 set(CPACK_PACKAGE_VENDOR "the disk_chan developers")
 set(CPACK_PACKAGE_CONTACT "the disk_chan developers <disk_chan@users.noreply.github.com>")
@@ -8,6 +9,9 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "message channel on disk, memory-mapped an
 set(CPACK_PACKAGE_CHECKSUM SHA256)
 set(CPACK_PACKAGE_FILE_NAME disk_chan-${PROJECT_VERSION}-linux-${CMAKE_SYSTEM_PROCESSOR})
 set(CPACK_COMPONENTS_ALL runtime development)
+if(DISK_CHAN_TOOL)
+  list(APPEND CPACK_COMPONENTS_ALL tool)
+endif()
 set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_SOURCE_DIR}/packaging/strip.cmake)
 
 if(DISK_CHAN_PACKAGE STREQUAL tgz)
@@ -39,6 +43,13 @@ no system call while messages flow; there is no server.
 This package has what programs are built with: headers, the static library,
 and the files for CMake and pkg-config.")
 
+  set(CPACK_DEBIAN_TOOL_PACKAGE_NAME disk-chan)
+  set(CPACK_DEBIAN_TOOL_PACKAGE_SECTION utils)
+  set(CPACK_DEBIAN_TOOL_PACKAGE_SHLIBDEPS ON)
+  set(CPACK_COMPONENT_TOOL_DESCRIPTION "${about}
+This package has the program disk-chan, which makes, shows, reads, writes,
+watches, checks and copies channels from the shell.")
+
   # What Debian's policy wants of each.
   find_program(GZIP gzip REQUIRED)
   set(debian ${CMAKE_CURRENT_BINARY_DIR}/debian)
@@ -54,12 +65,16 @@ and the files for CMake and pkg-config.")
     configure_file(${page} ${debian}/${page} COPYONLY)
   endforeach()
   execute_process(COMMAND ${GZIP} -9nfr ${debian}/man)
-  install(DIRECTORY ${debian}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR})
+  set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME development)
+  install(DIRECTORY ${debian}/man/man3 ${debian}/man/man5 ${debian}/man/man7 DESTINATION ${CMAKE_INSTALL_MANDIR})
+  if(DISK_CHAN_TOOL)
+    install(DIRECTORY ${debian}/man/man1 DESTINATION ${CMAKE_INSTALL_MANDIR} COMPONENT tool)
+  endif()
   file(READ LICENSE-MIT license_mit)
   string(REGEX REPLACE "\n\n" "\n.\n" license_mit "${license_mit}")
   string(REGEX REPLACE "\n" "\n " license_mit "${license_mit}")
   configure_file(packaging/copyright.in ${debian}/copyright @ONLY)
-  foreach(component runtime development)
+  foreach(component IN LISTS CPACK_COMPONENTS_ALL)
     string(TOUPPER ${component} upper)
     install(FILES ${debian}/copyright ${debian}/changelog.Debian.gz COMPONENT ${component}
             DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/${CPACK_DEBIAN_${upper}_PACKAGE_NAME})

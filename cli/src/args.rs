@@ -67,7 +67,12 @@ pub enum Command {
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page, of one command where it is named
-    Man { command: Option<String> },
+    Man {
+        command: Option<String>,
+        /// Write the page of each command to this directory instead
+        #[arg(long, value_name = "DIRECTORY", conflicts_with = "command", value_hint = ValueHint::DirPath)]
+        all: Option<PathBuf>,
+    },
 }
 
 const SEND_HELP: &str = "\

@@ -55,6 +55,6 @@ fn run(command: Command) -> Ended {
         Command::Top(args) => top::run(&args),
         Command::Destroy(args) => cmd::destroy::run(&args),
         Command::Completions { shell } => cmd::about::completions(shell),
-        Command::Man { command } => cmd::about::man(command.as_deref()),
+        Command::Man { command, all } => cmd::about::man(command.as_deref(), all.as_deref()),
     }
 }

@@ -229,9 +229,9 @@ fn what_it_says_about_itself() {
         assert!(script.contains("delete-group"), "{shell}");
     }
     let page = text(&ok(&place.run(&["man"], b"")));
-    assert!(page.contains(".TH disk-chan 1") && page.contains("EXIT STATUS"), "{page}");
+    assert!(page.contains(".TH DISK-CHAN 1") && page.contains("EXIT STATUS"), "{page}");
     let page = text(&ok(&place.run(&["man", "recv"], b"")));
-    assert!(page.contains(".TH disk-chan-recv 1") && page.contains("EXIT STATUS"), "{page}");
+    assert!(page.contains(".TH DISK-CHAN-RECV 1") && page.contains("EXIT STATUS"), "{page}");
     let help = text(&ok(&place.run(&["--help"], b"")));
     for code in ["0    done", "3    nothing", "4    something", "130  ended"] {
         assert!(help.contains(code), "{help}");

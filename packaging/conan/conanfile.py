@@ -1,5 +1,6 @@
 """conan create packaging/conan (Conan 2): builds disk_chan from this checkout; cargo must be at hand."""
 import os
+import re
 
 from conan import ConanFile
 from conan.errors import ConanInvalidConfiguration
@@ -26,7 +27,10 @@ class DiskChan(ConanFile):
         self.version = next(l for l in text.splitlines() if l.startswith("version")).split('"')[1]
 
     def export_sources(self):
-        for part in ("src/*", "include/*", "cmake/*", "bench/*", "models/*", "torture/*", "cli/*", "docs/*", "man/*",
+        # cargo wants every member of the workspace, though it builds one.
+        manifest = load(self, os.path.join(self._root, "Cargo.toml"))
+        members = re.findall(r'"([^"]+)"', re.search(r"^members = \[(.*?)\]", manifest, re.M | re.S)[1])
+        for part in (*(f"{member}/*" for member in members), "src/*", "include/*", "cmake/*", "docs/*", "man/*",
                      "Cargo.*", "build.rs", "cbindgen.toml", "CMakeLists.txt", "LICENSE-*", "README.md", "CHANGELOG.md"):
             copy(self, part, self._root, self.export_sources_folder)
 
@@ -45,6 +49,7 @@ class DiskChan(ConanFile):
         toolchain = CMakeToolchain(self)
         for part in ("TESTS", "EXAMPLES"):
             toolchain.cache_variables[f"DISK_CHAN_BUILD_{part}"] = False
+        toolchain.cache_variables["DISK_CHAN_TOOL"] = False  # a package of the library
         toolchain.cache_variables["CMAKE_INSTALL_LIBDIR"] = "lib"
         toolchain.generate()
 

@@ -3,7 +3,7 @@ get_filename_component(SOURCE_PATH "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
 find_program(CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin" REQUIRED)
 
 vcpkg_cmake_configure(SOURCE_PATH "${SOURCE_PATH}"
-  OPTIONS "-DDISK_CHAN_CARGO=${CARGO}" -DDISK_CHAN_BUILD_TESTS=OFF -DDISK_CHAN_BUILD_EXAMPLES=OFF)
+  OPTIONS "-DDISK_CHAN_CARGO=${CARGO}" -DDISK_CHAN_BUILD_TESTS=OFF -DDISK_CHAN_BUILD_EXAMPLES=OFF -DDISK_CHAN_TOOL=OFF)
 vcpkg_cmake_install()
 vcpkg_cmake_config_fixup(PACKAGE_NAME disk_chan CONFIG_PATH lib/cmake/disk_chan)
 vcpkg_fixup_pkgconfig()

@@ -22,7 +22,7 @@ done
 [ -e build/with_shared ] && [ -e build/with_static ]
 # A project that includes us gets nothing it did not ask for.
 if [ -d build/disk_chan ]; then
-    for part in examples-c examples-cpp tests-c tests-cpp; do
+    for part in examples-c examples-cpp tests-c tests-cpp bin; do
         [ ! -e "build/disk_chan/$part" ]
     done
 fi

@@ -15,7 +15,7 @@ done <exported
 
 # "of/page page": what each alias leads to.
 grep -H '^\.so ' "$man"/man*/* | sed -E 's,^.*/([^/]*)\.[0-9]:\.so man[0-9]/(.*)\.[0-9]$,\2 \1,' >aliases
-pages=$(grep -L '^\.so ' "$man"/man[357]/*)
+pages=$(grep -L '^\.so ' "$man"/man[1357]/*)
 count=0
 for page in $pages; do
     count=$((count + 1))
@@ -23,7 +23,11 @@ for page in $pages; do
     section=${name##*.}
     name=${name%.*}
     [ "$(basename "$(dirname "$page")")" = "man$section" ] || fail "$page lies in the wrong directory"
-    sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([^ ]*\).*/\1/p' "$page" | sort >names
+    if [ "$section" = 1 ]; then # in man(7), not mdoc(7): what the tool says about itself
+        sed -n '/^\.SH NAME/{n;s/\\-/-/g;s/ - .*//p;}' "$page" >names
+    else
+        sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([^ ]*\).*/\1/p' "$page" | sort >names
+    fi
     { echo "$name"; [ "$section" != 3 ] || sed -n "s/^$name //p" aliases; } | sort >expected
     cmp -s names expected || fail "$page names $(tr '\n' ' ' <names)and should name $(tr '\n' ' ' <expected)"
 done
