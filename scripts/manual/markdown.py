@@ -133,11 +133,13 @@ def anchor(title):
 def inline(text, target):
     """`target` turns a link's address into that of a page here."""
     out = []
-    for part in re.split(r"(`[^`]*`|\[(?:[^\]`]|`[^`]*`)*\]\([^)]*\))", text):
+    for part in re.split(r"(`[^`]*`|!?\[(?:[^\]`]|`[^`]*`)*\]\([^)]*\))", text):
         if part.startswith("`"):
             code = html.escape(part[1:-1])
             page = target(part[1:-1].removesuffix("()"), code=True)
             out.append(f'<a href="{page}"><code>{code}</code></a>' if page else f"<code>{code}</code>")
+        elif match := re.fullmatch(r"!\[(.*)\]\(([^)]*)\)", part):
+            out.append(f'<img src="{html.escape(target(match[2]))}" alt="{html.escape(match[1])}">')
         elif match := re.fullmatch(r"\[(.*)\]\(([^)]*)\)", part):
             page = target(match[2])
             label = inline(match[1], lambda *_, **__: None)

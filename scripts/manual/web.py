@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 import subprocess
 
 import markdown
@@ -15,7 +16,7 @@ STYLE = """body { max-width: 60em; margin: 2em auto; padding: 0 1em; font-family
 table.head, table.foot { width: 100%; color: #666; font-size: 85% } td.head-vol { text-align: center } td.head-rtitle, td.foot-os { text-align: right }
 pre, code, .Fn, .Fa, .Va, .Dv, .Vt, .Ft { font-family: monospace } pre { background: #f4f4f2; padding: .7em 1em; overflow-x: auto; line-height: 1.3 }
 table.tbl { border-collapse: collapse; margin: 1em 0 } .tbl td, .tbl th { border: 1px solid #ccc; padding: .25em .6em; vertical-align: top; text-align: left }
-h1.Sh { font-size: 125% } h2.Ss { font-size: 108% } .Bl-tag > dt { margin-top: .7em } a { color: #05c } a.permalink { color: inherit; text-decoration: none }
+h1.Sh { font-size: 125% } h2.Ss { font-size: 108% } .Bl-tag > dt { margin-top: .7em } a { color: #05c } img { max-width: 100%; background: #fff } a.permalink { color: inherit; text-decoration: none }
 .Nm, .Fn { font-style: normal; font-weight: bold } nav { font-size: 90% } .calls td { padding: .1em 1em .1em 0; vertical-align: top }
 @media (prefers-color-scheme: dark) { body { background: #16181a; color: #ddd } pre { background: #222528 } a { color: #7ab8ff } .tbl td, .tbl th { border-color: #444 } }
 """
@@ -56,6 +57,8 @@ class Web:
             return address
         path, _, anchor = address.partition("#")
         name = path.rsplit("/", 1)[-1]
+        if name.endswith(".svg"):
+            return f"plots/{name}"
         if name == "disk_chan.h":
             return "disk_chan.7.html"
         if name.endswith(".md") and name[:-3] in self.guides and path.count("/") <= 1:
@@ -67,6 +70,7 @@ class Web:
         for old in self.out.glob("*.html"):
             old.unlink()
         (self.out / "style.css").write_text(STYLE)
+        shutil.copytree(self.root / "docs/plots", self.out / "plots", dirs_exist_ok=True)
         for path, source in self.files.items():
             name = path.split("/")[1]
             if source.startswith(".so "):

@@ -48,6 +48,8 @@ class Links(HTMLParser):
         self.ids.add(attrs.get("id"))
         if tag in ("a", "link") and "href" in attrs:
             self.hrefs.append(attrs["href"])
+        if tag == "img":
+            self.hrefs.append(attrs["src"])
 
 
 if shutil.which("mandoc"):
