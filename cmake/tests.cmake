@@ -99,11 +99,13 @@ endforeach()
 
 # The C++ header: every tests/cpp/test_*.cpp is a program and a test in C++17 and in C++20; what uses the
 # non-throwing calls alone is one without exceptions, too.
+add_custom_target(cpp_tests)
 function(disk_chan_cpp_test prefix short standard)
   disk_chan_cpp_program(${prefix}_${short} ${standard} tests/cpp/test_${short}.cpp ${ARGN})
   target_include_directories(${prefix}_${short} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests/c)
   set_target_properties(${prefix}_${short} PROPERTIES
                         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests-cpp)
+  add_dependencies(cpp_tests ${prefix}_${short})
   disk_chan_test(${prefix}.${short} TIMEOUT 300 COMMAND $<TARGET_FILE:${prefix}_${short}>)
 endfunction()
 if(CMAKE_CXX_COMPILER)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# sanitize.sh KIND [BUILD]: the C tests, and what of the Rust tests can, under a checker of memory or threads.
+# sanitize.sh KIND [BUILD]: the C and C++ tests, and what of the Rust tests can, under a checker of memory or threads.
 #
 #   address    AddressSanitizer, UBSan for C, debug assertions for Rust; then the Rust tests, with leaks
 #   thread     ThreadSanitizer
@@ -7,12 +7,13 @@
 #
 # Builds in BUILD (build-KIND). First it runs programs that are wrong (tests/c/planted.c) and ends if one is not
 # noticed. tests/c/sanitize.txt names the tests that cannot work under a KIND. JOBS=2 programs at a time;
-# ONLY=recv runs one. Ends with: N passed, N failed. Where the machine lacks what is needed it says SKIPPED.
+# ONLY=recv runs one (of tests/cpp: ONLY=throwing). Ends with: N passed, N failed. Where the machine lacks what is needed it says
+# SKIPPED.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:-}
 build=${2:-build-$kind}
-case $kind in address | thread | valgrind) ;; *) sed -n '2,11p' "$0" >&2 && exit 2 ;; esac
+case $kind in address | thread | valgrind) ;; *) sed -n '2,12p' "$0" >&2 && exit 2 ;; esac
 export PATH=$PATH:$HOME/.cargo/bin
 
 skip() {
@@ -29,7 +30,7 @@ else
     [ -n "$runtime" ] || skip "Rust has no $kind sanitizer for $host"
     flags=(-DDISK_CHAN_SANITIZE="$kind")
 fi
-cmake -S . -B "$build" -DDISK_CHAN_INSTALL=OFF "${flags[@]}" >/dev/null && cmake --build "$build" --target c_tests -j "${JOBS:-2}" || exit 1
+cmake -S . -B "$build" -DDISK_CHAN_INSTALL=OFF "${flags[@]}" >/dev/null && cmake --build "$build" --target c_tests cpp_tests -j "${JOBS:-2}" || exit 1
 
 logs=$PWD/$build/sanitize
 rm -rf "$logs" && mkdir -p "$logs/tmp"
@@ -85,28 +86,30 @@ valgrind)
     ;;
 esac
 
-# program NAME: its tests, but those that are left out.
+# program PATH: its tests, but those that are left out.
 program() {
-    local tests path=$build/tests-c/$1
-    tests=$("$path" --list | grep -vxFf "$logs/out")
+    local tests name=${1##*/}
+    tests=$("$1" --list | grep -vxFf "$logs/out")
     [ -n "$tests" ] || exit 0
     # shellcheck disable=SC2086
-    $under "$path" $tests >"$logs/$1.log" 2>&1
-    echo "$kind $1: $(tail -n 1 "$logs/$1.log")"
+    $under "$1" $tests >"$logs/$name.log" 2>&1
+    echo "$kind $name: $(tail -n 1 "$logs/$name.log")"
 }
 export -f program
 grep -E "^[a-z,]*$kind[a-z,]* " tests/c/sanitize.txt | awk '{ print $2 }' >"$logs/out"
-find "$build/tests-c" -type f -name "c*_test_${ONLY:-*}" -printf '%f\n' | sort |
-    xargs -P "${JOBS:-2}" -I NAME bash -c 'program NAME'
-cat "$logs"/*_test_*.log >"$logs/all.log"
-count() { grep -cE "^$1 +s[0-9]+_" "$logs/all.log"; }
+find "$build"/tests-c "$build"/tests-cpp -type f \( -name "c*_test_${ONLY:-*}" -o -name "cpp*_${ONLY:-*}" \) | sort |
+    xargs -P "${JOBS:-2}" -I PATH bash -c 'program PATH'
+programs=$(find "$logs" -name 'c*_*.log' | sort)
+# shellcheck disable=SC2086
+cat /dev/null $programs >"$logs/all.log"
+count() { grep -cE "^$1 +[a-z0-9_]+ \([0-9]+ ms\)" "$logs/all.log"; }
 passed=$(count ok)
 failed=$(count FAILED)
-for log in "$logs"/*_test_*.log; do # A program that ended amid its tests, or a report outside of one.
+for log in $programs; do # A program that ended amid its tests, or a report outside of one.
     tail -n 1 "$log" | grep -qE '^[0-9]+ passed, [0-9]+ failed' || { failed=$((failed + 1)) && echo "no end: $log"; }
 done
 grep -E -A12 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|runtime error|^==[0-9]+== [A-Z]' "$logs/all.log" | head -200
-sed -nE 's/^FAILED +(s[0-9]+_[a-z0-9_]+).*/failed: \1/p; s/^SKIPPED +(s[0-9]+_[a-z0-9_]+).*/not shown here: \1/p' "$logs/all.log"
+sed -nE 's/^FAILED +([a-z0-9_]+) .*/failed: \1/p; s/^SKIPPED +([a-z0-9_]+) .*/not shown here: \1/p' "$logs/all.log"
 sed "s/^/left out (tests\/c\/sanitize.txt): /" "$logs/out"
 
 if [ "$kind" = address ] && [ -z "${ONLY:-}" ]; then
