@@ -7,7 +7,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup configure build demo test test-cluster torture torture-full bench bench-check bench-quick check header man html install package clean
+.PHONY: help setup configure build demo test test-cluster torture torture-full bench bench-check bench-quick check header man html install package package-test clean
 help:
 	@echo 'make build      both libraries, examples and tests, in $(BUILD)/'
 	@echo 'make demo       show it at work: 5,000,000 messages, then a real text between 8 processes'
@@ -24,6 +24,7 @@ help:
 	@echo 'make html       a browsable reference in $(BUILD)/html (python3, mandoc)'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make package    a .tar.gz, and .deb packages where there is dpkg, in $(BUILD)/packages'
+	@echo 'make package-test  the packages, a build without a network, cargo package, two builds the same, the Conan recipe'
 	@echo 'make clean      remove $(BUILD)/ and target/'
 
 setup:
@@ -80,6 +81,9 @@ install: build
 
 package: build
 	@scripts/package.sh $(BUILD)
+
+package-test: build
+	@scripts/package_test.sh $(BUILD)
 
 clean:
 	rm -rf $(BUILD) target

@@ -61,6 +61,7 @@ add_custom_command(
   COMMAND ${CMAKE_COMMAND} -E touch ${disk_chan_so}
   COMMAND ${CMAKE_COMMAND} -E create_symlink ${disk_chan_so_full} ${disk_chan_lib}/${disk_chan_so_name}
   COMMAND ${CMAKE_COMMAND} -E create_symlink ${disk_chan_so_name} ${disk_chan_lib}/libdisk_chan.so
+  WORKING_DIRECTORY ${disk_chan_root} # where cargo looks for settings, such as those of a vendored tree
   DEPENDS ${disk_chan_rust}
   COMMENT "Building ${disk_chan_so_full} by cargo" USES_TERMINAL VERBATIM)
 
@@ -71,6 +72,7 @@ add_custom_command(
   COMMAND ${disk_chan_root}/cmake/static.sh ${disk_chan_native} ${disk_chan_cargo} --crate-type staticlib
   COMMAND ${CMAKE_COMMAND} -E copy ${disk_chan_out}/libdisk_chan.a ${disk_chan_a}
   COMMAND ${CMAKE_COMMAND} -E touch ${disk_chan_a}
+  WORKING_DIRECTORY ${disk_chan_root} # where cargo looks for settings, such as those of a vendored tree
   DEPENDS ${disk_chan_rust} ${disk_chan_so}
   COMMENT "Building libdisk_chan.a by cargo" USES_TERMINAL VERBATIM)
 
