@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use disk_chan::error::{DC_AGAIN, DC_E_BUSY, DC_E_CORRUPT, DC_E_TOO_BIG};
+use disk_chan::error::{DC_AGAIN, DC_E_BUSY, DC_E_CORRUPT, DC_E_LIMIT, DC_E_TOO_BIG};
 use disk_chan::options::{
     last, ACK_MANUAL, AUTO_NEXT_PAGE, BATCH_MAX, EARLIEST, EXISTING, MESSAGE_REDELIVERED,
     RETAIN_UNREAD, SYNC_ALWAYS, SYNC_INTERVAL, SYNC_NONE, UNACKED_MAX,
@@ -72,6 +72,8 @@ pub enum Read {
     Messages(usize),
     /// None now.
     Nothing,
+    /// None before something is acknowledged.
+    Full,
     /// Retention dropped messages that were not forwarded.
     Lagged,
     /// The message at this position is damaged, and was passed over.
@@ -160,7 +162,7 @@ impl Source {
                     }
                 }
                 Ok(_) => {}
-                Err(e) if e.code() == DC_AGAIN => break,
+                Err(e) if [DC_AGAIN, DC_E_LIMIT].contains(&e.code()) => break,
                 Err(e) if e.code() == DC_E_CORRUPT => {}
                 Err(e) => return Err(self.fail(e)),
             }
@@ -211,6 +213,8 @@ impl Source {
             // Not under AUTO_NEXT_PAGE; harmless if it is.
             Ok(Received::EndOfPage) => return Ok(Read::Messages(0)),
             Err(e) if e.code() == DC_AGAIN => return Ok(Read::Nothing),
+            // It counts a little more than was handed out, for a while: places without a message.
+            Err(e) if e.code() == DC_E_LIMIT => return Ok(Read::Full),
             Err(e) if e.code() == DC_E_CORRUPT => {
                 // SAFETY: on this code the first entry says which message it is.
                 return Ok(Read::Damaged(unsafe { found[0].assume_init() }.position));

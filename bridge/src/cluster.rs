@@ -56,6 +56,11 @@ async fn options(config: &ClusterConfig) -> Result<ConnectOptions> {
 /// Whether waiting and trying again may help.
 fn may_pass(e: &async_nats::ConnectError) -> bool {
     use async_nats::ConnectErrorKind as Kind;
+    // What TLS has against the other side comes as an I/O error.
+    let cause = std::error::Error::source(e).and_then(|e| e.downcast_ref::<std::io::Error>());
+    if cause.is_some_and(|e| e.kind() == std::io::ErrorKind::InvalidData) {
+        return false;
+    }
     !matches!(
         e.kind(),
         Kind::Tls | Kind::Authentication | Kind::AuthorizationViolation | Kind::ServerParse

@@ -79,6 +79,8 @@ pub struct Forward {
     held_bytes: usize,
     /// The last look into the channel found something.
     more: bool,
+    /// It could not say, before something is acknowledged.
+    full: bool,
     /// Position of the last message that has its place.
     assigned: u64,
     next_sequence: u64,
@@ -159,6 +161,7 @@ impl Forward {
             held: 0,
             held_bytes: 0,
             more: false,
+            full: false,
             assigned: 0,
             next_sequence: 1,
             read: 0,
@@ -243,7 +246,7 @@ impl Forward {
             }
             let stopping = self.stop.is_wanted();
             if stopping {
-                self.finish_pack()?;
+                self.finish_or_drop_pack()?;
                 if self.parcels.is_empty() && self.made.is_empty() {
                     return Ok(Ended::Drained);
                 }
@@ -325,6 +328,10 @@ impl Forward {
                 Ok(true)
             }
             Read::Nothing => Ok(false),
+            Read::Full => {
+                self.full = true;
+                Ok(false)
+            }
             Read::Lagged => {
                 let lost = self.source.figures()?.lost;
                 self.metrics.lost.set(lost);

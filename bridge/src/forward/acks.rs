@@ -47,7 +47,9 @@ impl Forward {
             )));
         }
         if answer.duplicate {
+            // By its id, which a copy of this channel gives to other messages: only the stream itself says whose it is.
             self.metrics.duplicates.add(1);
+            return Err(passing(format_args!("sequence {sequence} is said to be there already")));
         }
         if answer.seq != sequence {
             return Err(passing(format_args!("sequence {sequence} was stored as {}", answer.seq)));
@@ -91,6 +93,7 @@ impl Forward {
         let head = Head { sequence, position, ..self.plan.head() };
         self.plan.set_head(head)?;
         self.source.ack(position)?;
+        self.more |= std::mem::take(&mut self.full);
         self.acked = position;
         self.metrics.sequence.set(sequence);
         Ok(())

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Forward;
 use crate::fail::{Failure, Result, FAILURE};
-use crate::parcel::Parcel;
+use crate::parcel::{Pack, Parcel};
 use crate::plan::Place;
 
 impl Forward {
@@ -64,6 +64,14 @@ impl Forward {
         }
         let (payload, count, last) = self.pack.take();
         self.make(payload, count, last, None)
+    }
+
+    /// Before the end: what an earlier run has settled is not cut short, but read again by the next one.
+    pub(super) fn finish_or_drop_pack(&mut self) -> Result<()> {
+        if self.pack_since.is_none() {
+            self.pack = Pack::default();
+        }
+        self.finish_pack()
     }
 
     /// Too large for the stream: its bytes go to the dead letters, and a mark takes its place in the stream.

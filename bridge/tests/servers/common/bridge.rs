@@ -77,7 +77,10 @@ impl Setup {
     pub fn command(&self) -> Command {
         let config = self.dir.join(format!("{}-{}.toml", self.direction, self.stream));
         std::fs::write(&config, self.config()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_disk-chan-bridge"));
+        // Another one than was built with the tests: with a bug on purpose, say.
+        let other = std::env::var_os("DISK_CHAN_BRIDGE");
+        let program = other.unwrap_or(env!("CARGO_BIN_EXE_disk-chan-bridge").into());
+        let mut command = Command::new(program);
         command.arg(self.direction).arg("--config").arg(config).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command

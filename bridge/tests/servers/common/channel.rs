@@ -59,6 +59,9 @@ pub fn read_all(channel: &Channel) -> Vec<Vec<u8>> {
 
 /// Messages that the group has not received or not acknowledged.
 pub fn waiting(channel: &Channel, group: &str) -> u64 {
-    let info = channel.group_stats(group.as_bytes()).unwrap_or_default();
-    info.lag + info.unacked
+    match channel.group_stats(group.as_bytes()) {
+        Ok(info) => info.lag + info.unacked,
+        // No such group yet.
+        Err(_) => channel.stats().unwrap().messages,
+    }
 }
