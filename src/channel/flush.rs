@@ -275,13 +275,15 @@ impl Shared {
         let mut at = from.max(position(self.window().oldest, 0));
         // Bounded: each round passes a page, or settles a claim.
         loop {
+            // Before the page is looked for: it may be made and filled just behind the look.
+            let newest = self.newest();
             let Pinned::Page(page) = self.pin(page_of(at))? else {
                 let oldest = self.window().oldest;
                 if page_of(at) < oldest {
                     at = position(oldest, 0);
                     continue;
                 }
-                if page_of(at) < self.newest() {
+                if page_of(at) < newest {
                     at = position(self.page_after(page_of(at))?.max(page_of(at) + 1), 0);
                     continue;
                 }

@@ -150,7 +150,7 @@ impl Member {
             match core.turn_to(at)? {
                 Turn::Here => {}
                 Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
-                Turn::Missing | Turn::Damaged => {
+                Turn::Unmade | Turn::Missing | Turn::Damaged => {
                     self.group.view.set_held(entry, i, 0);
                     self.group.note_gap(1, position(core.shared.window().oldest, 0));
                     continue;

@@ -47,7 +47,9 @@ pub(super) enum Turn {
     Here,
     /// The caller must say `next_page` first.
     EndOfPage,
-    /// There is no such page (yet).
+    /// There is no such page yet.
+    Unmade,
+    /// There is no such page any more, or its number was skipped.
     Missing,
     /// Nothing in it can be trusted.
     Damaged,
@@ -78,12 +80,15 @@ impl Core {
             }
             self.drop_page();
         }
+        // Before the page is looked for: what is not found may be made, filled and followed by another one at once.
+        let newest = self.shared.newest();
         match self.shared.pin(page_of(at))? {
             Pinned::Page(page) => {
                 self.page = Some(page);
                 self.handed = false;
                 Ok(Turn::Here)
             }
+            Pinned::Missing if page_of(at) >= newest => Ok(Turn::Unmade),
             Pinned::Missing => Ok(Turn::Missing),
             Pinned::Damaged => Ok(Turn::Damaged),
         }

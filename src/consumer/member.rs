@@ -190,7 +190,7 @@ impl Member {
         match core.turn_to(at)? {
             Turn::Here => {}
             Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
-            Turn::Missing | Turn::Damaged => return self.lose_claim(core).map(Some),
+            Turn::Unmade | Turn::Missing | Turn::Damaged => return self.lose_claim(core).map(Some),
         }
         if self.full() {
             return Err(self.too_many());
@@ -250,6 +250,7 @@ impl Member {
         match core.turn_to(c.position)? {
             Turn::Here => {}
             Turn::EndOfPage => return Ok(Some(Step::EndOfPage)),
+            Turn::Unmade => return Ok(Some(Step::Nothing { pending: false })),
             Turn::Missing => return self.page_missing(core, c),
             Turn::Damaged => return self.page_damaged(core, c, out),
         }
@@ -290,21 +291,17 @@ impl Member {
         }
     }
 
-    /// The cursor's page is not there.
+    /// The cursor's page was there.
     #[cold]
     fn page_missing(
         &mut self,
         core: &mut Core,
         c: crate::layout::group::Cursor,
     ) -> Result<Option<Step>> {
-        let (page, oldest, newest) =
-            (page_of(c.position), core.shared.window().oldest, core.shared.newest());
-        let to = if page < oldest {
-            oldest
-        } else if page < newest {
-            core.shared.page_after(page)?.max(page + 1)
-        } else {
-            return Ok(Some(Step::Nothing { pending: false }));
+        let (page, oldest) = (page_of(c.position), core.shared.window().oldest);
+        let to = match page < oldest {
+            true => oldest,
+            false => core.shared.page_after(page)?.max(page + 1),
         };
         // Whoever dropped the page died before it moved this group, or the machine crashed. How much
         // was in it is not known: at least one message, unless the page was a skipped number.

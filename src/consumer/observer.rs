@@ -52,6 +52,7 @@ impl Observer {
                     self.before = None;
                     return Err(core.damaged_page(at, out));
                 }
+                Turn::Unmade => return Ok(Step::Nothing { pending: false }),
                 Turn::Missing => match self.page_missing(core)? {
                     Some(step) => return Ok(step),
                     None => continue,
@@ -114,15 +115,11 @@ impl Observer {
         Ok(())
     }
 
-    /// The page is not there: not yet, or dropped unread.
+    /// The page was there: its number was skipped, or it was dropped unread.
     #[cold]
     fn page_missing(&mut self, core: &mut Core) -> Result<Option<Step>> {
-        let (page, newest) = (page_of(self.at), core.shared.newest());
-        let oldest = core.shared.window().oldest;
+        let (page, oldest) = (page_of(self.at), core.shared.window().oldest);
         if page >= oldest {
-            if page >= newest {
-                return Ok(Some(Step::Nothing { pending: false }));
-            }
             let next = core.shared.page_after(page)?.max(page + 1);
             self.go_to(Core::first_of(next));
             return Ok(None);
