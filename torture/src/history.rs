@@ -441,7 +441,18 @@ impl History {
         let from = match to {
             Target::Earliest => return self.messages.iter().map(|_| Tri::Yes).collect(),
             Target::Latest => last(0),
-            Target::Last(n) => last(*n),
+            Target::Last(n) => {
+                // Those that were perhaps sent may be among the last ones.
+                let unknown = self.messages.iter().filter(|m| m.fate == Tri::Maybe).count();
+                let (all, none) = (last(n.saturating_sub(unknown as u64)), last(*n));
+                let place = |m: &Sent| match m.fate {
+                    Tri::Maybe => Tri::Maybe,
+                    _ if m.key >= all => Tri::Yes,
+                    _ if m.key >= none => Tri::Maybe,
+                    _ => Tri::No,
+                };
+                return self.messages.iter().map(place).collect();
+            }
             Target::Got(n, behind) => match consumer.and_then(|c| c.got.get(*n)) {
                 Some(&m) if *behind => {
                     let (position, part) = self.messages[m].key;

@@ -95,11 +95,12 @@ impl Group {
         }
     }
 
-    /// The first message that it surely needs; what may be gone with the pages up to `dropped` holds nothing back,
-    /// nor do as many as one who died may have acknowledged on receipt: those may be the first ones.
+    /// The first message that it surely needs; what may be gone with the pages up to `dropped` holds nothing back, nor
+    /// does what was perhaps not sent, nor do as many as one who died may have acknowledged on receipt: those may be
+    /// the first ones.
     pub fn floor<'a>(&self, messages: &'a [Sent], dropped: u64) -> Option<&'a Sent> {
         let all = self.messages.iter().zip(messages);
-        let there = |m: &Sent| m.fate != Tri::No && m.pages.0 > dropped;
+        let there = |m: &Sent| m.fate == Tri::Yes && m.pages.0 > dropped;
         let mut needed = all.filter(|(d, m)| d.need == Tri::Yes && there(m));
         needed.nth(self.lost as usize).map(|(_, m)| m)
     }

@@ -1,5 +1,6 @@
 //! An image goes on in use: two processes at once, one sends, one receives, and a third checks what they leave.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -65,14 +66,39 @@ fn used(
         }
     }
     // What the second receives the first had sent by then: told in this order it makes sense.
+    let mut told = String::new();
     for (script, process) in scripts.iter().zip(&mut processes) {
         let number = history.start(script)?;
         let log: Vec<Event> = process.log()?;
+        told += &account(script, &log);
         log.iter()
             .try_for_each(|e| history.feed(number, e))
             .with_context(|| script.replace('\n', "; "))?;
         history.died(number);
     }
     history.at_once();
-    apart(|| history.check(&bench.lib, channel, rules).map(drop))
+    apart(|| history.check(&bench.lib, channel, rules).map(drop)).context(told)
+}
+
+/// A script, and what each line of it came to: between the two there is no order.
+fn account(script: &str, log: &[Event]) -> String {
+    let mut text = String::new();
+    for (op, line) in script.lines().enumerate() {
+        let came_to = log.iter().find_map(|e| match e {
+            Event::End { op: ended, outcome } if *ended == op => Some(outcome),
+            _ => None,
+        });
+        let _ = match came_to {
+            Some(o) if o.received.is_empty() => {
+                write!(text, "{line}: {} ({} sent, the last at {:x})", o.code, o.sent, o.position)
+            }
+            Some(o) => {
+                let got: Vec<_> = o.received.iter().map(|m| (m.id, m.position)).collect();
+                write!(text, "{line}: {got:x?}")
+            }
+            None => write!(text, "{line}"),
+        };
+        let _ = writeln!(text);
+    }
+    text
 }
