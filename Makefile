@@ -15,7 +15,7 @@ help:
 	@echo 'make test-cluster  the bridge against three real NATS servers under every fault, in about a quarter of an hour'
 	@echo 'make torture    kills, power cuts, suspensions, full disks, hostile files: a sample, about half an hour'
 	@echo 'make torture-full  the counts of docs/RELIABILITY.md, however long they take'
-	@echo 'make bench      speed beside everything a user could take: writes docs/BENCHMARKS.md, in about 25 minutes'
+	@echo 'make bench      speed beside everything a user could take: writes docs/BENCHMARKS.md; it says how far it is'
 	@echo 'make bench-check  every run of it at a tiny scale'
 	@echo 'make bench-quick  speed, beside disk-chan 0.3.0 and crossbeam-channel'
 	@echo 'make check      formatting, clippy without warnings, header and manual pages agree with the code'

@@ -9,7 +9,7 @@ import markdown
 from mdoc import STRUCTS
 from pages import CODES, summary_of
 
-GUIDES = ["QUICKSTART", "EVENT_LOOPS", "DURABILITY", "SIZING", "TROUBLESHOOTING", "BACKUP", "VERSIONING",
+GUIDES = ["QUICKSTART", "EVENT_LOOPS", "DURABILITY", "SIZING", "SPEED", "TROUBLESHOOTING", "BACKUP", "VERSIONING",
           "MIGRATING", "ALTERNATIVES", "FORMAT", "CONCURRENCY", "RELIABILITY", "TESTING"]  # and then whatever else is in docs/
 
 STYLE = """body { max-width: 60em; margin: 2em auto; padding: 0 1em; font-family: sans-serif; line-height: 1.45; color: #222; background: #fff }
