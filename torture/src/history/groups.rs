@@ -215,6 +215,12 @@ impl History {
     fn learn(&mut self, m: usize, position: u64) -> Result<()> {
         self.learn_skip(position);
         let page = self.page_of(position);
+        // What comes before it in a batch of which the last one's position is told lies before it.
+        let told = self.messages[m].key;
+        if told.0 != 0 && told.1 != u64::MAX {
+            let same = |s: &&mut Sent| s.key.0 == told.0 && s.key.1 < told.1;
+            self.messages[..m].iter_mut().rev().take_while(same).for_each(|s| s.key.0 = position);
+        }
         let message = &mut self.messages[m];
         (message.fate, message.key) = (Tri::Yes, (position, u64::MAX));
         message.pages = (page, page);
