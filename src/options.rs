@@ -1,6 +1,6 @@
 //! What a channel is made of and what it reports: options, limits, counts. Zero means default.
 
-/// Options of [`crate::Channel::open`]; a zero field takes its default, or what the channel has stored.
+/// Options of [`crate::raw::Channel::open`]; a zero field takes its default, or what the channel has stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Payload bytes of a page: 64 KiB to 4 GiB, rounded up to 4,096; default 16 MiB.
@@ -71,7 +71,7 @@ pub(crate) const LAST_BASE: u64 = u64::MAX - (1 << 32);
 
 /// What a handle received is acknowledged by its next receiving call.
 pub const ACK_NEXT: u32 = 1;
-/// Acknowledged by [`crate::Consumer::ack`] only.
+/// Acknowledged by [`crate::raw::Consumer::ack`] only.
 pub const ACK_MANUAL: u32 = 2;
 /// Acknowledged on receipt: at most once.
 pub const ACK_RECEIVE: u32 = 3;
@@ -83,10 +83,10 @@ pub const MESSAGE_REDELIVERED: u32 = 1;
 pub const GROUP_NAME_MAX: usize = 255;
 /// The largest `max_unacked`.
 pub const UNACKED_MAX: u32 = 4096;
-/// Messages of one [`crate::Consumer::recv_batch`] at most.
+/// Messages of one [`crate::raw::Consumer::recv_batch`] at most.
 pub const BATCH_MAX: usize = 255;
 
-/// Options of [`crate::Channel::subscribe`].
+/// Options of [`crate::raw::Channel::subscribe`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubscribeOptions {
     /// Where a new group or an observer starts: a position, [`EARLIEST`] (default), [`LATEST`] or [`last`].
@@ -214,7 +214,7 @@ pub struct ConsumerInfo {
     pub corrupt: u64,
 }
 
-/// What [`crate::Channel::verify`] counted.
+/// What [`crate::raw::Channel::verify`] counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct VerifyInfo {

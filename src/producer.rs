@@ -8,10 +8,13 @@ mod reservation;
 
 use std::io::IoSlice;
 use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::task::Waker;
 
 use self::claim::{fitting, Until};
 use crate::channel::flush::Waiter;
-use crate::channel::handles::{Handle, Interrupter};
+use crate::channel::handles::task::Listener;
+use crate::channel::handles::{Handle, Interrupter, Signal, Watch};
 use crate::channel::pages::Page;
 use crate::channel::{deadline, Deadline, User};
 use crate::engine::abandoned::{self, register};
@@ -272,6 +275,32 @@ impl Producer {
     pub fn fd(&mut self) -> Result<RawFd> {
         let shared = self.shared.arc().clone();
         self.handle.fd(Box::new(move || shared.has_room()))
+    }
+
+    /// A send found no room: have a task woken once there may be some; `Ok(true)`: there may be by now.
+    pub(crate) fn listen(
+        &mut self,
+        listener: &mut Listener,
+        id: &mut u64,
+        waker: &Waker,
+    ) -> Result<bool> {
+        let shared = &self.shared;
+        let watch = || {
+            let shared = shared.arc().clone();
+            Box::new(move || shared.has_room()) as Watch
+        };
+        self.handle.listen(listener, id, waker, watch, || shared.has_room() || shared.is_poisoned())
+    }
+
+    /// The task waits no more.
+    pub(crate) fn unlisten(&mut self, listener: &mut Listener, id: &mut u64) {
+        // All that wait for room are woken, so there is nothing to pass on.
+        let _ = self.handle.unlisten(listener, id);
+    }
+
+    /// What keeps the descriptor.
+    pub(crate) fn signal(&self) -> Arc<Signal> {
+        self.handle.signal.clone()
     }
 
     /// Interrupts this handle's waiting calls.

@@ -4,9 +4,9 @@
 #[path = "format/reader.rs"]
 mod reader;
 
-use disk_chan::error::{DC_AGAIN, DC_E_CORRUPT, DC_E_FORMAT};
-use disk_chan::options::*;
-use disk_chan::{Channel, Consumer, Message, Options, Producer, Received, SubscribeOptions};
+use disk_chan::raw::error::{DC_AGAIN, DC_E_CORRUPT, DC_E_FORMAT};
+use disk_chan::raw::options::*;
+use disk_chan::raw::{Channel, Consumer, Message, Options, Producer, Received, SubscribeOptions};
 use reader::{check, superblock, u32_at, u64_at, xxh3, Directory, Slot};
 use std::io::IoSlice;
 use std::os::unix::fs::{FileExt, PermissionsExt};

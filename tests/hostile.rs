@@ -153,7 +153,7 @@ fn the_channel_is_sound_where_nothing_is_wrong() {
 /// A count that a handle keeps of its held words is its own, whatever becomes of the words.
 #[test]
 fn held_words_from_nowhere() {
-    use disk_chan::{options::*, Channel, Message, Options, Received, SubscribeOptions};
+    use disk_chan::raw::{options::*, Channel, Message, Options, Received, SubscribeOptions};
     let temp = Temp::new("held");
     let dir = temp.0.join("channel");
     let ch = Channel::open(&dir, &Options::default()).unwrap();

@@ -5,12 +5,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use disk_chan::error::{DC_AGAIN, DC_E_BUSY, DC_E_CORRUPT, DC_E_LIMIT, DC_E_TOO_BIG};
-use disk_chan::options::{
+use disk_chan::raw::error::{DC_AGAIN, DC_E_BUSY, DC_E_CORRUPT, DC_E_LIMIT, DC_E_TOO_BIG};
+use disk_chan::raw::options::{
     last, ACK_MANUAL, AUTO_NEXT_PAGE, BATCH_MAX, EARLIEST, EXISTING, MESSAGE_REDELIVERED,
     RETAIN_UNREAD, SYNC_ALWAYS, SYNC_INTERVAL, SYNC_NONE, UNACKED_MAX,
 };
-use disk_chan::{Channel, Consumer, Error, Message, Options, Producer, Received, SubscribeOptions};
+use disk_chan::raw::{
+    Channel, Consumer, Error, Message, Options, Producer, Received, SubscribeOptions,
+};
 
 use crate::config::Durability;
 use crate::fail::{Failure, Result, FAILURE};

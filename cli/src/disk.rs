@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use disk_chan::ChannelInfo;
+use disk_chan::raw::ChannelInfo;
 
 /// The format this module knows.
 const FORMAT: u64 = 1;

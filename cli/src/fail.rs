@@ -3,10 +3,10 @@
 use std::fmt::Display;
 use std::io;
 
-use disk_chan::error::{
+use disk_chan::raw::error::{
     DC_AGAIN, DC_E_BUSY, DC_E_CORRUPT, DC_E_FORMAT, DC_E_MISMATCH, DC_E_POISONED, DC_E_TOO_BIG,
 };
-use disk_chan::Error;
+use disk_chan::raw::Error;
 
 /// The exit codes; `args::EXIT_CODES` explains them to the user.
 pub const OK: u8 = 0;

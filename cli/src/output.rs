@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 
-use disk_chan::Message;
+use disk_chan::raw::Message;
 
 use crate::args::Shape;
 use crate::fail::{warn, Failure, Result};

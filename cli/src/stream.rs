@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 
-use disk_chan::ChannelInfo;
+use disk_chan::raw::ChannelInfo;
 
 const MAGIC: &[u8; 8] = b"DCEXPORT";
 const VERSION: u32 = 1;

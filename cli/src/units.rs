@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use disk_chan::options::{last, EARLIEST, LATEST, UNLIMITED};
+use disk_chan::raw::options::{last, EARLIEST, LATEST, UNLIMITED};
 
 /// Bytes: a number, and `K`, `M`, `G` or `T` (powers of 1,024; `KiB`, `MB` and the like mean the same).
 pub fn size(text: &str) -> Result<u64, String> {

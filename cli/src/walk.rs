@@ -2,8 +2,8 @@
 
 use std::mem::MaybeUninit;
 
-use disk_chan::error::{DC_AGAIN, DC_E_CORRUPT};
-use disk_chan::{Channel, Consumer, Message, Received, SubscribeOptions};
+use disk_chan::raw::error::{DC_AGAIN, DC_E_CORRUPT};
+use disk_chan::raw::{Channel, Consumer, Message, Received, SubscribeOptions};
 
 use crate::cmd::SIGNAL;
 use crate::fail::{warn, Result, DAMAGED, OK};

@@ -1,5 +1,6 @@
 //! Handles: a record each in the shared state, sleeping, waking, interrupts, event descriptors.
 
+pub(crate) mod task;
 mod wake;
 
 use std::os::fd::RawFd;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 pub(super) use self::wake::wake_word;
 use super::{Shared, User};
-use crate::engine::sleepers::Set;
+use crate::engine::sleepers::{Set, BY_DESCRIPTOR};
 use crate::error::{fail, Error, Result, DC_E_FORKED, DC_E_LIMIT, DC_E_UNSUPPORTED};
 use crate::layout::control::{
     handle_at, ARMED, ASLEEP, HANDLES, KIND, KIND_PRODUCER, LOCK_HANDLES, MEMBER, SIGNAL, TAG,
@@ -33,18 +34,31 @@ pub(crate) struct Signal {
     word: AtomicU32,
     /// Whether such a handle's descriptor wants a signal.
     armed: AtomicBool,
-    /// Whether the descriptor should be made readable by now; asked by the library thread.
+    /// Whether the descriptor should be made readable (or the tasks woken) by now; asked by the library thread.
     watch: Mutex<Option<Watch>>,
+    tasks: task::Tasks,
 }
 
-type Watch = Box<dyn Fn() -> bool + Send>;
+pub(crate) type Watch = Box<dyn Fn() -> bool + Send>;
 
 impl Signal {
-    /// Signal the descriptor, if there is one.
+    /// Signal the descriptor, if there is one, and wake the tasks that wait. No lock is held: a waker may do
+    /// anything, close handles of this channel among it.
     fn raise(&self) {
         if let Some(fd) = self.fd.get() {
             fd.signal();
         }
+        self.tasks.wake();
+    }
+
+    /// The descriptor, which there is.
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.fd.get().map_or(-1, EventFd::raw)
+    }
+
+    /// Whether the library thread is to look after it.
+    fn listens(&self) -> bool {
+        self.fd.get().is_some() || self.tasks.expected()
     }
 }
 
@@ -117,6 +131,7 @@ impl Handle {
             word: AtomicU32::new(0),
             armed: AtomicBool::new(false),
             watch: Mutex::new(None),
+            tasks: task::Tasks::default(),
         });
         let index = if shared.read_only { None } else { Some(shared.take_record(&signal)?) };
         shared.provide_pages();
@@ -224,7 +239,7 @@ impl Handle {
         };
         fd.drain();
         if let Some(index) = self.index {
-            self.set.arm(&self.shared.ctl, index);
+            self.set.arm(&self.shared.ctl, index, BY_DESCRIPTOR);
         } else {
             self.signal.armed.store(true, SeqCst);
         }

@@ -206,6 +206,11 @@ impl Channel {
         Ok(channel)
     }
 
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
     /// Remove the channel at `path`; fails while anybody has it open.
     pub fn destroy(path: &Path) -> Result<()> {
         lifecycle::destroy(path)

@@ -2,6 +2,7 @@
 //!
 //! Started when first needed, with all signals blocked; it ends when no open needs it any more.
 
+use std::cell::Cell;
 use std::sync::atomic::AtomicPtr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,11 @@ use crate::layout::control::member_at;
 use crate::options::{NO_THREAD, SYNC_INTERVAL};
 use crate::sync::{Acquire, Condvar, Memory, Mutex, Relaxed, SeqCst};
 use crate::sys::{clock, fork, futex, thread};
+
+thread_local! {
+    /// Whether this is the library thread.
+    static LIBRARY: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The thread's state in one process; a forked child makes itself a new one.
 struct Worker {
@@ -143,6 +149,7 @@ impl Shared {
 }
 
 fn run(worker: &'static Worker) {
+    let _ = LIBRARY.try_with(|l| l.set(true));
     let mut next_scan = 0;
     loop {
         let working = {
@@ -174,7 +181,7 @@ fn run(worker: &'static Worker) {
         let interval = working.iter().filter(|s| s.durability == SYNC_INTERVAL);
         let interval = interval.map(|s| s.sync_interval_ms).min().unwrap_or(u32::MAX);
         let most = if read_only { 10 } else { SLEEP_MAX.as_millis() as u64 / 2 };
-        let idle = working.iter().all(|s| !s.has_descriptors());
+        let idle = working.iter().all(|s| !s.has_listeners());
         let most = if idle { 1000 } else { most }.min(interval.max(1).into());
         drop(working);
         if words.is_empty() {
@@ -192,7 +199,8 @@ pub(super) fn leave(shared: &Arc<Shared>) {
     let mut state = worker.state.lock();
     let before = state.members.len();
     state.members.retain(|m| !Arc::ptr_eq(m, shared));
-    if state.members.len() == before {
+    // A task's waker that closes the open is called by the thread itself.
+    if state.members.len() == before || LIBRARY.try_with(Cell::get) == Ok(true) {
         return;
     }
     while state.working.iter().any(|m| Arc::ptr_eq(m, shared)) {

@@ -6,13 +6,15 @@ mod core;
 mod member;
 mod observer;
 mod pace;
+mod task;
 mod waiting;
 
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use self::core::{Core, Step, Turn};
-use crate::channel::handles::{Handle, Interrupter};
+use crate::channel::handles::{Handle, Interrupter, Signal};
 use crate::channel::{deadline, User};
 use crate::engine::abandoned::Watch;
 use crate::engine::sleepers::FOR_MESSAGES;
@@ -332,6 +334,11 @@ impl Consumer {
             core.handle.arm(|| source.ready(core));
         }
         Ok(fd)
+    }
+
+    /// What keeps the descriptor.
+    pub(crate) fn signal(&self) -> Arc<Signal> {
+        self.core.handle.signal.clone()
     }
 
     /// Interrupts this handle's waiting calls.

@@ -18,6 +18,11 @@ pub(crate) struct Set {
     summary: usize,
 }
 
+/// What a handle is armed by: a descriptor, which may belong to somebody who is not polling, so that every one of a
+/// group is signalled; or a task, which passes on what it does not take, so that one of a group is enough.
+pub(crate) const BY_DESCRIPTOR: u64 = 1;
+pub(crate) const BY_TASK: u64 = 2;
+
 /// Those who wait for messages.
 pub(crate) const FOR_MESSAGES: Set = Set { bits: SLEEPERS, summary: SLEEPING };
 /// Those who wait for room.
@@ -48,15 +53,22 @@ impl Set {
         mem.load(at + ARMED, SeqCst) == 0 && !self.take(mem, index)
     }
 
-    /// Announce that a descriptor wants a signal; the caller looks for news once more.
-    pub(crate) fn arm<M: Memory>(self, mem: &M, index: usize) {
+    /// Announce that a descriptor, or a task, wants a signal; the caller looks for news once more.
+    pub(crate) fn arm<M: Memory>(self, mem: &M, index: usize, by: u64) {
         // S-SLEEP
-        mem.store(handle_at(index) + ARMED, 1, SeqCst);
+        mem.store(handle_at(index) + ARMED, by, SeqCst);
         self.enter(mem, index);
     }
 
-    /// Wake sleepers: one of each group (all those that wait for room), and every armed descriptor; of one
-    /// tag only, if given. `rouse` ends a sleep, unless there was none (false). True: once more.
+    /// A task waits no more. True: somebody took its bit to wake it; it passes that on, unless it took what there was.
+    pub(crate) fn disarm<M: Memory>(self, mem: &M, index: usize) -> bool {
+        // Whoever takes the bit, the task or a waker, the other one finds it gone.
+        mem.store(handle_at(index) + ARMED, 0, SeqCst);
+        !self.take(mem, index)
+    }
+
+    /// Wake sleepers and tasks: one of each group (all those that wait for room), and every armed descriptor;
+    /// of one tag only, if given. `rouse` ends a sleep, unless there was none (false). True: once more.
     #[must_use]
     pub(crate) fn wake<M: Memory>(
         self,
@@ -73,8 +85,9 @@ impl Set {
             if tag.is_some_and(|t| t != its) {
                 return;
             }
-            let armed = || mem.load(at + ARMED, SeqCst) != 0;
-            if !self.wakes_all() && woken[..groups].contains(&its) && !armed() {
+            let armed = || mem.load(at + ARMED, SeqCst);
+            let shares = |armed: u64| matches!(armed, 0 | BY_TASK);
+            if !self.wakes_all() && woken[..groups].contains(&its) && shares(armed()) {
                 return;
             }
             if !self.take(mem, index) {
@@ -82,9 +95,11 @@ impl Set {
             }
             let slept = rouse(index);
             // Asked after the bit was taken: it may be that of an arming a moment ago.
-            if armed() {
+            let armed = armed();
+            if armed != 0 {
                 signal(index);
-            } else if slept && groups < woken.len() {
+            }
+            if shares(armed) && (slept || armed != 0) && groups < woken.len() {
                 woken[groups] = its;
                 groups += 1;
             }

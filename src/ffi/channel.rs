@@ -7,7 +7,7 @@ use super::sized::{self, Output};
 use super::{guard_unit, make, room};
 use crate::error::{fail, Error, Result};
 use crate::options::Options;
-use crate::Channel;
+use crate::raw::Channel;
 use std::ffi::{c_char, c_int};
 
 /// An open channel. Thread-safe: any number of threads may use one at the same time.

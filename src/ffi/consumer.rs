@@ -11,7 +11,7 @@ use super::sized::{self, Output};
 use super::{guard, guard_unit, make, room};
 use crate::error::{fail, Error, Result, DC_E_ARGUMENT, DC_E_CORRUPT};
 use crate::options::{Message, Received, SubscribeOptions, BATCH_MAX};
-use crate::{Consumer, Interrupter};
+use crate::raw::{Consumer, Interrupter};
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int};
 use std::mem::{size_of, MaybeUninit};

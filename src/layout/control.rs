@@ -60,7 +60,7 @@ pub(crate) const ASLEEP: usize = 16;
 pub(crate) const TAG: usize = 24;
 /// The open of the channel it was made from.
 pub(crate) const MEMBER: usize = 32;
-/// 1 while its event descriptor wants a signal.
+/// 1 while its event descriptor wants a signal, 2 while a task does (see `engine::sleepers`).
 pub(crate) const ARMED: usize = 40;
 /// 1 while another process asks this one's library thread to signal the descriptor.
 pub(crate) const SIGNAL: usize = 48;

@@ -36,6 +36,10 @@ impl<T> Mutex<T> {
         Ok(MutexGuard(self))
     }
 
+    pub(crate) fn get_mut(&mut self) -> LockResult<&mut T> {
+        Ok(self.value.get_mut())
+    }
+
     pub(crate) fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
         // SAFETY: as above.
         match unsafe { libc::pthread_mutex_trylock(self.raw.get()) } {

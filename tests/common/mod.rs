@@ -5,14 +5,14 @@
 pub mod os;
 pub mod process;
 
-pub use disk_chan::error::*;
-pub use disk_chan::options::*;
-pub use disk_chan::{Channel, Consumer, Message, Options, Producer};
-pub use disk_chan::{Received, SubscribeOptions};
+pub use disk_chan::raw::error::*;
+pub use disk_chan::raw::options::*;
+pub use disk_chan::raw::{Channel, Consumer, Message, Options, Producer};
+pub use disk_chan::raw::{Received, SubscribeOptions};
 pub use os::*;
 pub use process::*;
 
-use disk_chan::{ChannelInfo, ConsumerInfo, GroupInfo, VerifyInfo};
+use disk_chan::raw::{ChannelInfo, ConsumerInfo, GroupInfo, VerifyInfo};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 

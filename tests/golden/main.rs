@@ -7,9 +7,9 @@
 
 mod sparse;
 
-use disk_chan::error::DC_AGAIN;
-use disk_chan::options::*;
-use disk_chan::{Channel, Message, Options, Received, SubscribeOptions};
+use disk_chan::raw::error::DC_AGAIN;
+use disk_chan::raw::options::*;
+use disk_chan::raw::{Channel, Message, Options, Received, SubscribeOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,8 @@
 //! A small channel, and edits of its files that make it one that no library wrote.
 
 use crate::sparse::{self, Packed};
-use disk_chan::options::*;
-use disk_chan::{Channel, Message, Options, SubscribeOptions};
+use disk_chan::raw::options::*;
+use disk_chan::raw::{Channel, Message, Options, SubscribeOptions};
 use std::fs::File;
 use std::os::unix::fs::{symlink, FileExt};
 use std::path::Path;

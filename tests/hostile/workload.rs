@@ -2,9 +2,9 @@
 //! calls return is free, but for codes that are none and the code of a bug in the library.
 
 use crate::channel::{body, is_body, Case, GROUP};
-use disk_chan::error::{DC_E_CORRUPT, DC_E_INTERNAL};
-use disk_chan::options::*;
-use disk_chan::{Channel, Consumer, Error, Message, Options, Received, SubscribeOptions};
+use disk_chan::raw::error::{DC_E_CORRUPT, DC_E_INTERNAL};
+use disk_chan::raw::options::*;
+use disk_chan::raw::{Channel, Consumer, Error, Message, Options, Received, SubscribeOptions};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::path::Path;

@@ -163,7 +163,7 @@ fn an_oversized_message_goes_to_the_dead_letters_once() {
         scene.all_forwarded(&bridge);
         bridge.kill();
     }
-    let channel = disk_chan::Channel::open(&letters, &Default::default()).unwrap();
+    let channel = disk_chan::raw::Channel::open(&letters, &Default::default()).unwrap();
     let found = read_all(&channel);
     assert_eq!(found.len(), 1);
     assert_eq!(&found[0][8..], &[b'x'; 5000]);

@@ -231,7 +231,7 @@ fn of_two_bridges_one_is_fenced_out() {
     setup = setup.with("stream", "subject = \"disk_chan.orders_chan\"");
     let second = setup.start();
     second.says("where things stand");
-    let copied = disk_chan::Channel::open(&copy, &Default::default()).unwrap();
+    let copied = disk_chan::raw::Channel::open(&copy, &Default::default()).unwrap();
     let mut writer = channel::Writer::new(&copied, 100);
     writer.next = 3000;
     writer.send(100);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use disk_chan::Channel;
+use disk_chan::raw::Channel;
 
 use crate::common::bridge::{Bridge, Setup};
 use crate::common::channel::{self, read_all};

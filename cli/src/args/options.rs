@@ -1,11 +1,11 @@
 //! Options that several commands share.
 
 use clap::{Args, ValueEnum};
-use disk_chan::options::{
+use disk_chan::raw::options::{
     CHECKSUM_OFF, CHECKSUM_ON, RETAIN_LIVE, RETAIN_RING, RETAIN_UNREAD, SYNC_ALWAYS, SYNC_INTERVAL,
     SYNC_NONE,
 };
-use disk_chan::Options;
+use disk_chan::raw::Options;
 
 use crate::units;
 

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use disk_chan::error::DC_AGAIN;
-use disk_chan::options::{AUTO_NEXT_PAGE, NEW, RETAIN_UNREAD, SYNC_ALWAYS};
-use disk_chan::{Channel, Consumer, Message, Options, Producer, Received, SubscribeOptions};
+use disk_chan::raw::error::DC_AGAIN;
+use disk_chan::raw::options::{AUTO_NEXT_PAGE, NEW, RETAIN_UNREAD, SYNC_ALWAYS};
+use disk_chan::raw::{Channel, Consumer, Message, Options, Producer, Received, SubscribeOptions};
 use serde::Serialize;
 
 use super::{print_json, print_pairs, SIGNAL};

@@ -1,7 +1,7 @@
 //! `create`: a new channel.
 
-use disk_chan::options::NEW;
-use disk_chan::{Channel, Options};
+use disk_chan::raw::options::NEW;
+use disk_chan::raw::{Channel, Options};
 
 use super::{info, print_json};
 use crate::args::Create;

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use disk_chan::Channel;
+use disk_chan::raw::Channel;
 
 use super::open_to_look;
 use crate::args::Destroy;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
 
-use disk_chan::options::EARLIEST;
+use disk_chan::raw::options::EARLIEST;
 
 use super::look::End;
 use super::open_to_look;

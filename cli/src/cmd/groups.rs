@@ -1,6 +1,6 @@
 //! `groups`: every group's figures.
 
-use disk_chan::{Channel, GroupInfo};
+use disk_chan::raw::{Channel, GroupInfo};
 use serde::Serialize;
 
 use super::{open_to_look, print, print_json, MISSING};

@@ -5,8 +5,8 @@ use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
-use disk_chan::options::NEW;
-use disk_chan::{Channel, Options};
+use disk_chan::raw::options::NEW;
+use disk_chan::raw::{Channel, Options};
 
 use super::open_to_use;
 use super::sender::{self, Counts, Sender};

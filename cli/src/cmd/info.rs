@@ -1,7 +1,7 @@
 //! `info`: what a channel is, and what it holds.
 
-use disk_chan::options::{CHECKSUM_ON, RETAIN_LIVE, RETAIN_RING, RETAIN_UNREAD, UNLIMITED};
-use disk_chan::ChannelInfo;
+use disk_chan::raw::options::{CHECKSUM_ON, RETAIN_LIVE, RETAIN_RING, RETAIN_UNREAD, UNLIMITED};
+use disk_chan::raw::ChannelInfo;
 use serde::Serialize;
 
 use super::{open_to_look, print_json, print_pairs};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use disk_chan::options::{last, EARLIEST};
-use disk_chan::Channel;
+use disk_chan::raw::options::{last, EARLIEST};
+use disk_chan::raw::Channel;
 
 use super::open_to_look;
 use crate::args::{Cat, ShapeOptions, Tail};
@@ -61,7 +61,7 @@ impl End {
     }
 
     /// The next messages in front of the end; none: it is reached.
-    pub fn step<'a>(&self, walk: &'a mut Walk<'_>) -> Result<&'a [disk_chan::Message]> {
+    pub fn step<'a>(&self, walk: &'a mut Walk<'_>) -> Result<&'a [disk_chan::raw::Message]> {
         let begun = Instant::now();
         let mut timeout_ms = 0;
         while walk.step(255, timeout_ms)?.is_empty() {

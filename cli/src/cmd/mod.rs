@@ -18,8 +18,8 @@ pub mod verify;
 use std::io::{self, Write};
 use std::path::Path;
 
-use disk_chan::options::{EXISTING, READ_ONLY, SIGBUS_GUARD};
-use disk_chan::{Channel, Options};
+use disk_chan::raw::options::{EXISTING, READ_ONLY, SIGBUS_GUARD};
+use disk_chan::raw::{Channel, Options};
 
 use crate::fail::{Ended, Failure, Result, FAILURE, OK};
 

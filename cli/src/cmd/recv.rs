@@ -4,8 +4,8 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use disk_chan::options::ACK_MANUAL;
-use disk_chan::SubscribeOptions;
+use disk_chan::raw::options::ACK_MANUAL;
+use disk_chan::raw::SubscribeOptions;
 
 use super::open_to_use;
 use crate::args::Recv;

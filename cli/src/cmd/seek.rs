@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use disk_chan::{Channel, Error, SubscribeOptions};
+use disk_chan::raw::{Channel, Error, SubscribeOptions};
 
 use super::{open_to_use, MISSING};
 use crate::args::{DeleteGroup, Seek};

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::Arc;
 use std::time::Duration;
 
-use disk_chan::error::{DC_AGAIN, DC_E_POISONED};
-use disk_chan::{Channel, Producer};
+use disk_chan::raw::error::{DC_AGAIN, DC_E_POISONED};
+use disk_chan::raw::{Channel, Producer};
 
 use super::SIGNAL;
 use crate::fail::{warn, Failure, Result, FAILURE, NOTHING};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use disk_chan::{Channel, VerifyInfo};
+use disk_chan::raw::{Channel, VerifyInfo};
 use serde::Serialize;
 
 use super::{open_to_look, print_json, print_pairs};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use disk_chan::{Channel, ChannelInfo, GroupInfo};
+use disk_chan::raw::{Channel, ChannelInfo, GroupInfo};
 
 use crate::cmd::groups;
 use crate::disk::{page_of, Disk, Page, Participants};

@@ -64,7 +64,7 @@ impl Sort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use disk_chan::GroupInfo;
+    use disk_chan::raw::GroupInfo;
 
     fn group(name: &str, lag: u64) -> Group {
         let info = GroupInfo { lag, ..GroupInfo::default() };

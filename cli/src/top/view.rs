@@ -91,7 +91,7 @@ fn draw_pages(frame: &mut Frame<'_>, s: &Sampler, area: Rect) {
     let skip = s.pages.len().saturating_sub(usize::from(area.width.saturating_sub(2)));
     let fills: String = s.pages.iter().skip(skip).map(|p| level(p.fill)).collect();
     let most = match s.info.max_pages {
-        disk_chan::options::UNLIMITED => "any number".to_string(),
+        disk_chan::raw::options::UNLIMITED => "any number".to_string(),
         n => count(n),
     };
     let newest = match s.pages.last() {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use disk_chan::options::{EXISTING, READ_ONLY};
-use disk_chan::{Channel, ChannelInfo, GroupInfo, Options};
+use disk_chan::raw::options::{EXISTING, READ_ONLY};
+use disk_chan::raw::{Channel, ChannelInfo, GroupInfo, Options};
 use rustix::process::{kill_process, Pid, Signal};
 
 /// A process that does not outlive its test, failed or not.

@@ -2,9 +2,9 @@
 
 use super::channel::{body, is_body, GROUP};
 use super::program::Step;
-use disk_chan::error::{DC_E_CORRUPT, DC_E_INTERNAL};
-use disk_chan::options::*;
-use disk_chan::{Channel, Consumer, Error, Message, Options, Producer, Received, SubscribeOptions};
+use disk_chan::raw::error::{DC_E_CORRUPT, DC_E_INTERNAL};
+use disk_chan::raw::options::*;
+use disk_chan::raw::{Channel, Consumer, Error, Message, Options, Producer, Received, SubscribeOptions};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::path::Path;

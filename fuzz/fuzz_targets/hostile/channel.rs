@@ -1,8 +1,8 @@
 //! The channels that programs begin with: made once by the library itself, then laid out for every run.
 
 use super::sparse::{self, Packed};
-use disk_chan::options::*;
-use disk_chan::{Channel, Message, Options, SubscribeOptions};
+use disk_chan::raw::options::*;
+use disk_chan::raw::{Channel, Message, Options, SubscribeOptions};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 

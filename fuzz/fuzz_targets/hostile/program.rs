@@ -3,7 +3,7 @@
 use super::calls::{self, Handles};
 use super::channel;
 use super::edits::Files;
-use disk_chan::options::SIGBUS_GUARD;
+use disk_chan::raw::options::SIGBUS_GUARD;
 
 /// One step.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use shuttle::thread::{self, Thread};
 
 use crate::engine::page::{Look, PageView};
-use crate::engine::sleepers::{answer, ask, clear, told, FOR_MESSAGES};
+use crate::engine::sleepers::{answer, ask, clear, told, BY_DESCRIPTOR, FOR_MESSAGES};
 use crate::heap::{chance, Fault, Mem};
 use crate::layout::control::{
     handle_at, member_at, ARMED, ASLEEP, SIGNAL, SLEEPERS, SLEEPING, TAG,
@@ -265,7 +265,7 @@ impl World {
             mem.call();
             self.kernel.with(|q| q.readable = false);
             let early = self.wrong == Wrong::ArmsLate && ready(page, 1);
-            FOR_MESSAGES.arm(mem, POLLER);
+            FOR_MESSAGES.arm(mem, POLLER, BY_DESCRIPTOR);
             let news = if self.wrong == Wrong::ArmsLate { early } else { ready(page, 1) };
             if !news {
                 self.kernel.wait(mem, DESCRIPTOR, 1, |q| !q.readable);

@@ -28,14 +28,15 @@ impl Shared {
         sleepers::clear(&self.ctl, index) && futex::wake(futex, 1) > 0
     }
 
-    /// Signal an armed descriptor: at once if it is ours, else by its process's library thread. It
+    /// Signal an armed descriptor or task: at once if it is ours, else by its process's library thread. It
     /// counts as told (no longer armed) just before it is written, by the process that writes it.
     fn signal(&self, index: usize) {
         let at = handle_at(index);
         let member = self.ctl.load(at + MEMBER, Acquire) as usize;
         if member == self.member {
             sleepers::told(&self.ctl, index);
-            if let Some(signal) = &self.handles.lock().signals[index] {
+            let signal = self.handles.lock().signals[index].clone();
+            if let Some(signal) = signal {
                 signal.raise();
             }
         } else if member < crate::layout::control::MEMBERS {
@@ -66,8 +67,8 @@ impl Shared {
     pub(in crate::channel) fn tend_descriptors(&self, scan: bool) {
         let signals: Vec<(usize, Arc<Signal>)> = {
             let table = self.handles.lock();
-            let with_fd = |s: &Option<Arc<Signal>>| s.clone().filter(|s| s.fd.get().is_some());
-            table.signals.iter().enumerate().filter_map(|(i, s)| Some((i, with_fd(s)?))).collect()
+            let listening = |s: &Option<Arc<Signal>>| s.clone().filter(|s| s.listens());
+            table.signals.iter().enumerate().filter_map(|(i, s)| Some((i, listening(s)?))).collect()
         };
         for (index, signal) in signals {
             let ready = || signal.watch.lock().as_ref().is_some_and(|ready| ready());
@@ -83,9 +84,9 @@ impl Shared {
         }
     }
 
-    /// Whether any handle of this open has a descriptor.
-    pub(in crate::channel) fn has_descriptors(&self) -> bool {
-        self.handles.lock().signals.iter().flatten().any(|s| s.fd.get().is_some())
+    /// Whether any handle of this open has a descriptor, or tasks.
+    pub(in crate::channel) fn has_listeners(&self) -> bool {
+        self.handles.lock().signals.iter().flatten().any(|s| s.listens())
     }
 }
 

@@ -124,6 +124,18 @@ impl Member {
 
     pub(in crate::consumer) fn nack(&mut self, core: &mut Core) -> Result<()> {
         let own = self.handed > self.acked || self.held > 0;
+        self.walk_away(core, own)
+    }
+
+    /// Give back what is claimed and was not handed out, and with it what is not acknowledged.
+    pub(in crate::consumer) fn give_back_ahead(&mut self, core: &mut Core) -> Result<()> {
+        if self.handed < self.count || self.adopted.delivering() {
+            self.walk_away(core, self.handed < self.count)?;
+        }
+        Ok(())
+    }
+
+    fn walk_away(&mut self, core: &mut Core, own: bool) -> Result<()> {
         if own {
             // The entry goes, with all it holds; this consumer goes on with another.
             let entry = self.group.take_entry()?;

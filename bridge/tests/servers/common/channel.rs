@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use disk_chan::options::{AUTO_NEXT_PAGE, RETAIN_UNREAD};
-use disk_chan::{Channel, Message, Options, Producer, Received, SubscribeOptions};
+use disk_chan::raw::options::{AUTO_NEXT_PAGE, RETAIN_UNREAD};
+use disk_chan::raw::{Channel, Message, Options, Producer, Received, SubscribeOptions};
 
 /// A lossless channel with a forwarder's group, so that nothing goes before it was forwarded.
 pub fn create(path: &Path, page_size: u64) -> Channel {

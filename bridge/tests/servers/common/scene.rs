@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use disk_chan::Channel;
+use disk_chan::raw::Channel;
 
 use super::bridge::{Bridge, Setup};
 use super::channel::{self, Writer};
