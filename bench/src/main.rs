@@ -20,6 +20,7 @@ mod round_trip;
 mod run;
 mod spec;
 mod suite;
+mod tasks;
 mod window;
 
 use std::path::{Path, PathBuf};

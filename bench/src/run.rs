@@ -16,7 +16,7 @@ use crate::maker::{Maker, Watch};
 use crate::payload::Checker;
 use crate::peer::{self, Peer};
 use crate::spec::{Outcome, Spec, Workload, SHARES};
-use crate::{open, round_trip, window};
+use crate::{open, round_trip, tasks, window};
 
 /// Do what a role does, from the gate to its end.
 pub fn role(spec: &Spec, peer: &dyn Peer, control: &Control, role: usize) -> Result<()> {
@@ -120,6 +120,9 @@ pub fn run(spec: &Spec, scratch: &Path) -> Result<Outcome> {
     ensure!(spec.roles() <= ROLES && spec.roles() > 0, "1 to {ROLES} roles");
     let temp = tempfile::Builder::new().prefix("disk-chan-bench-").tempdir_in(scratch)?;
     let dir = temp.path();
+    if matches!(spec.workload, Workload::Tasks | Workload::TasksInTurn) {
+        return tasks::run(spec, dir);
+    }
     let mut outcome = Outcome::default();
     let peer = peer::create(spec, dir)?;
     match spec.workload {
@@ -143,6 +146,7 @@ pub fn run(spec: &Spec, scratch: &Path) -> Result<Outcome> {
             drop(peer);
             return open::measure(spec, dir, outcome);
         }
+        Workload::Tasks | Workload::TasksInTurn => bail!("has no roles"),
     }
     if spec.pace > 0 {
         outcome.percentiles = times(dir, spec.producers)?;

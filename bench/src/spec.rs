@@ -19,6 +19,10 @@ pub enum Workload {
     Open,
     /// As `Stream`, but what is counted are system calls and page faults.
     Steady,
+    /// Tasks of one tokio runtime that send, and as many that receive, through the Rust crates.
+    Tasks,
+    /// One task that sends all and then receives all.
+    TasksInTurn,
 }
 
 /// How one waits for a message of a round trip.

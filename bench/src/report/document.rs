@@ -47,7 +47,17 @@ const fn series(
 const PARTS: &[Part] = &[
     Part {
         title: "Throughput",
-        experiments: &["stream", "processes", "batches", "four", "store", "kib", "64kib"],
+        experiments: &[
+            "stream",
+            "processes",
+            "batches",
+            "four",
+            "store",
+            "tasks",
+            "tasks-in-turn",
+            "kib",
+            "64kib",
+        ],
         plots: &[series("sizes.svg", "Throughput by message size, MB/s", Series::Size, "bytes")],
     },
     Part {

@@ -67,7 +67,7 @@ fn notes(row: &Row, unit: Unit) -> String {
             percentile(3),
             percentile(5)
         ),
-        (Workload::WriteThenRead, Unit::Messages) => format!(
+        (Workload::WriteThenRead | Workload::TasksInTurn, Unit::Messages) => format!(
             "wrote {}, read {}{}",
             figure(million / middle(&|o| o.writing)),
             figure(million / middle(&|o| o.seconds - o.writing)),

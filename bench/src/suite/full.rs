@@ -45,7 +45,30 @@ fn streams(s: Scale) -> Vec<Experiment> {
             "Nothing is flushed. Ours: the page size of the README's rule, and pages enough. Redis: \
              half a million.",
         ),
+        Experiment::new("tasks", TASKS, Unit::Messages, of(CRATES, |p| tasks(s, p))).note(RUST),
+        Experiment::new(
+            "tasks-in-turn",
+            "5 million messages of 100 B sent and then received by one async task",
+            Unit::Messages,
+            of(CRATES, |p| tasks_in_turn(s, p)),
+        )
+        .note(RUST),
     ]
+}
+
+const TASKS: &str = "4 async tasks that send, 4 that receive, 5 million messages of 100 B";
+const CRATES: [PeerName; 2] = [Ours, DiskChan];
+const RUST: &str = "The program of disk-chan 0.3.0's own README and tests, from the opening of the channel on, through the Rust \
+    crates, on a tokio runtime of as many threads as there are CPUs: the same source for both.";
+
+fn tasks(s: Scale, peer: PeerName) -> Spec {
+    let spec = s.spec(peer, 100, s.million(5.0));
+    Spec { workload: Workload::Tasks, producers: 4, consumers: 4, pinned: false, ..spec }
+}
+
+fn tasks_in_turn(s: Scale, peer: PeerName) -> Spec {
+    let spec = s.spec(peer, 100, s.million(5.0));
+    Spec { workload: Workload::TasksInTurn, pinned: false, ..spec }
 }
 
 const FOURS: [PeerName; 12] = [

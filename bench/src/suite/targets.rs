@@ -53,6 +53,8 @@ pub const TARGETS: &[Target] = &[
     target("four", "≥ crossbeam inline", Check::Better(CrossbeamInline, 1.0)),
     target("store", "≥ 5 × disk-chan 0.3.0 in total", Check::Better(DiskChan, 5.0)),
     target("store", "writes ≥ 1.5 × LMDB", Check::Writes(Lmdb, 1.5)),
+    target("tasks", "≥ 7 × disk-chan 0.3.0", Check::Better(DiskChan, 7.0)),
+    target("tasks-in-turn", "≥ 7 × disk-chan 0.3.0", Check::Better(DiskChan, 7.0)),
     target("kib", "≥ 0.8 × raw memcpy", Check::Better(Raw, 0.8)),
     target("kib", "≥ 1.5 × Aeron IPC", Check::Better(Aeron, 1.5)),
     target("64kib", "≥ 0.8 × raw memcpy", Check::Better(Raw, 0.8)),
