@@ -266,9 +266,9 @@ fn a_waker_may_use_the_channel() {
             drop(block_on(tx_c.subscribe(0)).unwrap());
         }))));
         let waker = Waker::from(Arc::new(busy));
-        // This one's wake is passed on by a drop of a receive, under which the consumer is in use.
-        let mut first = mates[0].recv();
-        let mut pending = rx.recv();
+        // `rx` is woken, and passes the wake on as its receive is dropped, when it is in use itself.
+        let mut first = rx.recv();
+        let mut pending = mates[0].recv();
         let (_, quiet) = Woken::new();
         assert!(!poll_with(&mut first, &quiet));
         assert!(!poll_with(&mut pending, &waker));
