@@ -48,4 +48,5 @@ mod run;
 mod schedules;
 mod seek;
 mod sleep;
+mod task;
 mod window;
