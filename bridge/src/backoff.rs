@@ -25,6 +25,11 @@ impl Backoff {
         self.attempts = 0;
     }
 
+    /// Pauses since things went well.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
     /// The next pause: between half of the doubled time and all of it.
     pub fn next(&mut self) -> Duration {
         let whole = self.first.saturating_mul(1 << self.attempts.min(20)).min(self.most);
@@ -49,7 +54,9 @@ mod tests {
             let pause = backoff.next();
             assert!(ms(whole) / 2 <= pause && pause <= ms(whole), "{pause:?} of {whole} ms");
         }
+        assert_eq!(backoff.attempts(), 6);
         backoff.reset();
+        assert_eq!(backoff.attempts(), 0);
         assert!(backoff.next() <= ms(100));
     }
 

@@ -15,6 +15,9 @@ use crate::metrics::Metrics;
 /// The oldest server that is trusted with the stream.
 const OLDEST: (u64, u64) = (2, 11);
 
+/// So many troubles in a row, and another node is tried.
+const ELSEWHERE: u32 = 4;
+
 pub struct Cluster {
     pub client: Client,
     /// Grows by one whenever the connection is lost, and whenever it is there again: odd while there is none.
@@ -131,6 +134,15 @@ impl Cluster {
         }
         let remedy = "upgrade it, or set cluster.allow_old_server";
         Err(Failure::new(REFUSED, format_args!("{text}: {remedy}")))
+    }
+
+    /// After trouble that does not pass: perhaps this node is cut off, and the others go on without it.
+    pub async fn try_another(&self, attempts: u32) {
+        if attempts % ELSEWHERE == 0 && self.is_connected() {
+            tracing::warn!(attempts, "trying another node");
+            // It fails where the connection is closed, which shows anyway.
+            let _ = self.client.force_reconnect().await;
+        }
     }
 
     /// Ends when a connection that is lost is there again; while it is there, never.

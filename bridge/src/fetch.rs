@@ -90,6 +90,7 @@ impl Fetch {
             self.metrics.retries.add(1);
             self.metrics.trouble(&why);
             let pause = self.backoff.next();
+            self.cluster.try_another(self.backoff.attempts()).await;
             tracing::warn!(
                 reason = why,
                 pause_ms = pause.as_millis() as u64,

@@ -202,6 +202,7 @@ impl Forward {
             self.metrics.retries.add(1);
             self.metrics.trouble(&why);
             let pause = self.backoff.next();
+            self.cluster.try_another(self.backoff.attempts()).await;
             tracing::warn!(
                 reason = why,
                 pause_ms = pause.as_millis() as u64,

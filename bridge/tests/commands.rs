@@ -54,3 +54,27 @@ fn the_manual_page_names_every_exit_code() {
         assert!(page.contains(part), "no {part:?} in {page}");
     }
 }
+
+/// The unit starts what there is, and gives up on every exit code that a start again cannot mend.
+#[test]
+fn the_unit_agrees_with_the_program() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/disk-chan-bridge@.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let help = text(&bridge(&["forward", "--help"]).stdout);
+    let lines = unit.lines().filter(|line| line.starts_with("ExecStart"));
+    let flags: Vec<&str> = lines
+        .flat_map(|line| line.split_whitespace())
+        .filter(|word| word.starts_with("--"))
+        .collect();
+    assert_eq!(flags, ["--config", "--check", "--config"]);
+    assert!(flags.iter().all(|flag| help.contains(flag)), "{help}");
+    let page = text(&bridge(&["man"]).stdout);
+    let prevented = unit.lines().find_map(|l| l.strip_prefix("RestartPreventExitStatus=")).unwrap();
+    for code in prevented.split(' ') {
+        assert!(
+            page.contains(&format!("\n  {code}  ")),
+            "the manual page knows no exit code {code}"
+        );
+    }
+    assert_eq!(prevented, "2 3 4 5");
+}
