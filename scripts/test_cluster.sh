@@ -5,6 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+cargo clippy --quiet --locked -p disk_chan_bridge --all-targets -- -D warnings || exit 1
 scripts/nats.sh >/dev/null || exit 1
 cargo test --locked --release --config profile.release.lto=false --config profile.release.codegen-units=16 -p disk_chan_bridge --test servers -- --include-ignored --nocapture --test-threads 1 "$@" 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
