@@ -264,7 +264,7 @@ impl Member {
             return self.nothing_decided(core, c);
         }
         if self.count > 0 {
-            self.spill(core);
+            self.spill();
         }
         match self.group.view.claim(self.entry, c, n) {
             Claimed::Yes => {

@@ -315,6 +315,27 @@ TEST(s057_close_returns_what_it_held_at_once) {
 }
 
 /* [S20] */
+/* A place that was given back holds no message, also once its page was turned. */
+TEST(s113_what_was_given_back_is_not_held) {
+    dc_options o = small_options();
+    o.max_messages_per_page = 3;
+    dc_channel *channel = open_at(chan_path, &o);
+    dc_producer *p = producer_of(channel);
+    void *data;
+    send_number(p, 0);
+    CHECK_OK(dc_reserve(p, 8, 0, &data));
+    CHECK_OK(dc_abort(p));
+    send_numbers(p, 1, 4);
+    dc_subscribe_options so = DC_SUBSCRIBE_OPTIONS_INIT;
+    so.ack = DC_ACK_MANUAL;
+    so.max_unacked = 3;
+    dc_consumer *c = subscribe(channel, "g", &so);
+    for (uint64_t n = 0; n < 3; n++) take_first(c, n);
+    CHECK_EQ(consumer_info(c).unacked, 3);
+    dc_message m;
+    CHECK_CODE(receive(c, &m, 0), DC_E_LIMIT);
+}
+
 TEST(s113_max_unacked_is_a_limit) {
     dc_channel *channel = open_small();
     dc_producer *p = producer_of(channel);

@@ -2,10 +2,8 @@
 
 use super::Member;
 use crate::consumer::Core;
-use crate::engine::page::Look;
 use crate::error::{fail, Error, Result, DC_E_LIMIT};
 use crate::layout::group::{held_word, CONSUMERS};
-use crate::layout::{page_of, slot_of};
 use crate::options::ACK_MANUAL;
 use crate::sync::{planted, Memory, Release};
 
@@ -46,20 +44,14 @@ impl Member {
     /// Move the claim's unacknowledged messages to the held words, so that the lease is free for the
     /// next claim. A message is written there before the lease lets go of it: whoever takes the entry
     /// over finds it in one of them, or in both, and then counts it once.
-    pub(in crate::consumer) fn spill(&mut self, core: &Core) {
+    pub(in crate::consumer) fn spill(&mut self) {
         if planted!("spill_too_late") {
             self.group.view.set_idle(self.entry);
         }
         let mut at = 0;
         for i in self.acked..self.handed {
-            let position = self.first + i as u64;
-            let message = match &core.page {
-                Some(p) if p.number() == page_of(position) => {
-                    p.view.look(slot_of(position)) != Look::Tombstone
-                }
-                _ => true,
-            };
-            if message && self.group.view.put_held(self.entry, &mut at, held_word(position, 1)) {
+            let word = held_word(self.first + i as u64, 1);
+            if !self.is_hole(i) && self.group.view.put_held(self.entry, &mut at, word) {
                 self.held += 1;
             }
         }
