@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::ops::{Deref, DerefMut};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -76,6 +76,16 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_disk-chan"));
         command.args(args).current_dir(self.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // The background of a script ignores Ctrl-C, and so would the program, which heeds that.
+        let heed = || {
+            for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGTERM] {
+                // SAFETY: the default takes no handler.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            Ok(())
+        };
+        // SAFETY: nothing but async-signal-safe calls.
+        unsafe { command.pre_exec(heed) };
         command
     }
 
