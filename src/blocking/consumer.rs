@@ -3,12 +3,12 @@
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::MaybeUninit;
-use std::ops::Deref;
 use std::time::Duration;
 
-use super::{waiting, ConsumerInfo, Error, Events, Interrupter, Result, Start};
+use super::{
+    waiting, ConsumerInfo, Error, Events, Interrupter, Message, Page, Result, Start, Vecs,
+};
 use crate::consumer;
-use crate::error as codes;
 use crate::options::{self as raw, Received, BATCH_MAX};
 
 /// Receives messages: as a member of a group, or as an observer. One thread at a time uses it;
@@ -30,111 +30,6 @@ pub struct Consumer {
     // So that messages of one page can be received while others of it are borrowed. The cell makes the type `!Sync`, so
     // calls follow each other; none hands out a reference into it.
     raw: UnsafeCell<consumer::Consumer>,
-}
-
-/// A received message: its bytes, where they lie. It borrows the consumer, which keeps the page.
-///
-/// ```
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let path = dir.path().join("channel");
-/// let channel = disk_chan::blocking::Channel::open(&path)?;
-/// channel.producer()?.send("hello")?;
-/// let mut consumer = channel.subscribe("workers")?;
-/// let message = consumer.recv()?;
-/// assert_eq!(message.len(), 5); // it is a slice
-/// assert_eq!((message.deliveries(), message.redelivered()), (1, false));
-/// # Ok::<(), disk_chan::blocking::Error>(())
-/// ```
-#[derive(Clone, Copy)]
-pub struct Message<'a> {
-    data: &'a [u8],
-    position: u64,
-    deliveries: u32,
-}
-
-impl<'a> Message<'a> {
-    /// Its bytes, for as long as the consumer is borrowed.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let path = dir.path().join("channel");
-    /// let channel = disk_chan::blocking::Channel::open(&path)?;
-    /// channel.producer()?.send("hello")?;
-    /// let mut consumer = channel.observe()?;
-    /// let bytes: &[u8] = consumer.recv()?.bytes();
-    /// assert_eq!(bytes, b"hello");
-    /// # Ok::<(), disk_chan::blocking::Error>(())
-    /// ```
-    pub fn bytes(self) -> &'a [u8] {
-        self.data
-    }
-
-    /// Its position: what orders messages, and what [`Consumer::ack`] takes.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let path = dir.path().join("channel");
-    /// let channel = disk_chan::blocking::Channel::open(&path)?;
-    /// channel.producer()?.send_batch(&["one", "two"], None)?;
-    /// let mut consumer = channel.observe()?;
-    /// let first = consumer.recv()?.position();
-    /// assert!(first < consumer.recv()?.position());
-    /// # Ok::<(), disk_chan::blocking::Error>(())
-    /// ```
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// How often it was handed to a consumer of the group, this time included.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let path = dir.path().join("channel");
-    /// let channel = disk_chan::blocking::Channel::open(&path)?;
-    /// channel.producer()?.send("job")?;
-    /// assert_eq!(channel.subscribe("workers")?.recv()?.deliveries(), 1);
-    /// assert_eq!(channel.subscribe("workers")?.recv()?.deliveries(), 2);
-    /// # Ok::<(), disk_chan::blocking::Error>(())
-    /// ```
-    pub fn deliveries(&self) -> u32 {
-        self.deliveries
-    }
-
-    /// Whether it was handed out before, to somebody who did not acknowledge it.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let path = dir.path().join("channel");
-    /// let channel = disk_chan::blocking::Channel::open(&path)?;
-    /// channel.producer()?.send("job")?;
-    /// assert!(!channel.subscribe("workers")?.recv()?.redelivered());
-    /// assert!(channel.subscribe("workers")?.recv()?.redelivered());
-    /// # Ok::<(), disk_chan::blocking::Error>(())
-    /// ```
-    pub fn redelivered(&self) -> bool {
-        self.deliveries > 1
-    }
-}
-
-impl Deref for Message<'_> {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        self.data
-    }
-}
-
-impl AsRef<[u8]> for Message<'_> {
-    fn as_ref(&self) -> &[u8] {
-        self.data
-    }
-}
-
-impl fmt::Debug for Message<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut all = f.debug_struct("Message");
-        all.field("position", &self.position).field("len", &self.data.len());
-        all.field("deliveries", &self.deliveries).finish()
-    }
 }
 
 impl Consumer {
@@ -160,7 +55,7 @@ impl Consumer {
 
     /// Receive one message of the page, `None` at its end.
     #[inline]
-    fn receive(&self, timeout: Option<Duration>) -> Result<Option<Message<'_>>> {
+    pub(super) fn receive(&self, timeout: Option<Duration>) -> Result<Option<Message<'_>>> {
         let mut message = raw::Message::default();
         match waiting(timeout, |ms| self.with(|raw| raw.recv(&mut message, ms))) {
             Ok(Received::Message) => Ok(Some(self.borrowed(&message))),
@@ -171,7 +66,7 @@ impl Consumer {
     }
 
     #[inline]
-    fn receive_on(&mut self, timeout: Option<Duration>) -> Result<Message<'_>> {
+    pub(super) fn receive_on(&mut self, timeout: Option<Duration>) -> Result<Message<'_>> {
         let mut message = raw::Message::default();
         // Bounded: behind the end of a page is the next one, or nothing.
         loop {
@@ -477,95 +372,6 @@ impl Consumer {
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer").finish_non_exhaustive()
-    }
-}
-
-/// The messages of a page: see [`Consumer::page`].
-///
-/// ```
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let path = dir.path().join("channel");
-/// use std::time::Duration;
-/// let channel = disk_chan::blocking::Channel::open(&path)?;
-/// channel.producer()?.send_batch(&["one", "two"], None)?;
-/// let consumer = channel.subscribe("workers")?;
-/// let mut bytes = 0;
-/// for message in consumer.page(Some(Duration::ZERO)) {
-///     bytes += message?.len();
-/// }
-/// assert_eq!(bytes, 6);
-/// # Ok::<(), disk_chan::blocking::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct Page<'a> {
-    consumer: &'a Consumer,
-    timeout: Option<Duration>,
-    over: bool,
-}
-
-impl Page<'_> {
-    /// Whether the page was read to its end: [`Consumer::next_page`] is due.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let path = dir.path().join("channel");
-    /// use disk_chan::blocking::OpenOptions;
-    /// use std::time::Duration;
-    /// let channel = OpenOptions::new().max_messages_per_page(2).open(&path)?;
-    /// channel.producer()?.send_batch(&["one", "two", "three"], None)?;
-    /// let consumer = channel.subscribe("workers")?;
-    /// let mut page = consumer.page(Some(Duration::ZERO));
-    /// assert_eq!(page.by_ref().count(), 2);
-    /// assert!(page.is_over());
-    /// # Ok::<(), disk_chan::blocking::Error>(())
-    /// ```
-    pub fn is_over(&self) -> bool {
-        self.over
-    }
-}
-
-impl<'a> Iterator for Page<'a> {
-    type Item = Result<Message<'a>>;
-    fn next(&mut self) -> Option<Result<Message<'a>>> {
-        match self.consumer.receive(self.timeout) {
-            Ok(Some(message)) => Some(Ok(message)),
-            Ok(None) => {
-                self.over = true;
-                None
-            }
-            Err(e) if e.code() == codes::DC_AGAIN => None,
-            Err(e) => Some(Err(e)),
-        }
-    }
-}
-
-/// Messages as vectors of their own: see [`Consumer::vecs`].
-///
-/// ```
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let path = dir.path().join("channel");
-/// use std::time::Duration;
-/// let channel = disk_chan::blocking::Channel::open(&path)?;
-/// channel.producer()?.send("hello")?;
-/// for message in channel.observe()?.vecs(Some(Duration::ZERO)) {
-///     assert_eq!(message?, b"hello");
-/// }
-/// # Ok::<(), disk_chan::blocking::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct Vecs<'a> {
-    consumer: &'a mut Consumer,
-    timeout: Option<Duration>,
-}
-
-impl Iterator for Vecs<'_> {
-    type Item = Result<Vec<u8>>;
-    fn next(&mut self) -> Option<Result<Vec<u8>>> {
-        match self.consumer.receive_on(self.timeout) {
-            Ok(message) => Some(Ok(message.to_vec())),
-            Err(e) if e.code() == codes::DC_AGAIN => None,
-            Err(e) => Some(Err(e)),
-        }
     }
 }
 

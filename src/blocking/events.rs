@@ -22,6 +22,7 @@ use crate::channel::handles::{self, Signal};
 /// let events = consumer.events()?;
 /// let readable = |timeout_ms| {
 ///     let mut fd = libc::pollfd { fd: events.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+///     // SAFETY: one valid pollfd.
 ///     unsafe { libc::poll(&mut fd, 1, timeout_ms) == 1 }
 /// };
 /// assert_eq!(consumer.try_recv().unwrap_err().kind(), ErrorKind::Timeout);

@@ -43,15 +43,19 @@ mod channel;
 mod consumer;
 mod error;
 mod events;
+mod iterators;
+mod message;
 mod options;
 mod producer;
 
 use std::time::{Duration, Instant};
 
 pub use self::channel::{Channel, ChannelInfo};
-pub use self::consumer::{Consumer, Message, Page, Vecs};
+pub use self::consumer::Consumer;
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::events::{Events, Interrupter};
+pub use self::iterators::{Page, Vecs};
+pub use self::message::Message;
 pub use self::options::{Ack, Durability, OpenOptions, Retention, Start, SubscribeOptions};
 pub use self::producer::{Producer, Slot};
 pub use crate::options::{ConsumerInfo, GroupInfo, VerifyInfo};
