@@ -65,22 +65,28 @@ impl Forward {
 
     /// Acknowledge to the channel what the cluster has stored without a gap.
     pub(super) fn acknowledge(&mut self) -> std::result::Result<(), Trouble> {
-        let mut last = None;
-        while self.parcels.front().is_some_and(|p| p.stored) {
-            let Some(parcel) = self.parcels.pop_front() else { break };
-            self.account(&parcel);
-            last = Some((parcel.sequence, parcel.last));
-        }
-        if let Some((sequence, position)) = last {
-            self.acknowledge_to(sequence, position)?;
-            self.backoff.reset();
+        if self.settle(|parcel| parcel.stored)? {
             self.metrics.progress();
         }
         self.metrics.in_flight.set(self.parcels.len() as u64);
         Ok(())
     }
 
-    pub(super) fn account(&mut self, parcel: &Parcel) {
+    /// Take off the list, from the front, what is `done`, and acknowledge that to the channel; true: there was some.
+    pub(super) fn settle(&mut self, done: impl Fn(&Parcel) -> bool) -> Result<bool> {
+        let mut last = None;
+        while self.parcels.front().is_some_and(&done) {
+            let Some(parcel) = self.parcels.pop_front() else { break };
+            self.account(&parcel);
+            last = Some((parcel.sequence, parcel.last));
+        }
+        let Some((sequence, position)) = last else { return Ok(false) };
+        self.acknowledge_to(sequence, position)?;
+        self.backoff.reset();
+        Ok(true)
+    }
+
+    fn account(&mut self, parcel: &Parcel) {
         self.held -= parcel.count;
         self.held_bytes -= parcel.payload.len();
         self.metrics.messages.add(parcel.count as u64);
@@ -89,7 +95,7 @@ impl Forward {
     }
 
     /// First written down, then told to the channel: a plan that is behind would not notice a cluster that is.
-    pub(super) fn acknowledge_to(&mut self, sequence: u64, position: u64) -> Result<()> {
+    fn acknowledge_to(&mut self, sequence: u64, position: u64) -> Result<()> {
         let head = Head { sequence, position, ..self.plan.head() };
         self.plan.set_head(head)?;
         self.source.ack(position)?;

@@ -42,7 +42,7 @@ impl Forward {
             Err(failure) => self.decide(&seen, failure)?,
         };
         if self.started {
-            self.take_off(reached)?;
+            self.settle(|parcel| parcel.sequence <= reached.sequence)?;
         } else {
             self.start(&seen, reached).await?;
         }
@@ -214,21 +214,6 @@ impl Forward {
         (self.read, self.acked) = (begin - 1, begin - 1);
         self.metrics.sequence.set(sequence);
         self.started = true;
-        Ok(())
-    }
-
-    /// Later: take off the list what the cluster has.
-    fn take_off(&mut self, reached: Reached) -> Result<()> {
-        let mut last = None;
-        while self.parcels.front().is_some_and(|p| p.sequence <= reached.sequence) {
-            let Some(parcel) = self.parcels.pop_front() else { break };
-            self.account(&parcel);
-            last = Some((parcel.sequence, parcel.last));
-        }
-        if let Some((sequence, position)) = last {
-            self.acknowledge_to(sequence, position)?;
-            self.backoff.reset();
-        }
         Ok(())
     }
 }
