@@ -96,6 +96,8 @@ foreach(source IN LISTS tests_c tests_cpp)
   set_tests_properties(${language}.${short} PROPERTIES
                        ENVIRONMENT DISK_CHAN_SO=${disk_chan_lib}/${disk_chan_so_name}) # for dlopen
 endforeach()
+# The longest, mostly waiting: begun first, it does not run on alone at the end.
+set_tests_properties(c.guard PROPERTIES COST 1000)
 
 # The C++ header: every tests/cpp/test_*.cpp is a program and a test in C++17 and in C++20; what uses the
 # non-throwing calls alone is one without exceptions, too.
